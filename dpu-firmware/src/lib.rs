@@ -1,0 +1,2 @@
+//! The Outboard agent: no_std, sans-I/O, runs uploaded programs beside the drive.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! The wire between a client and an Outboard agent: frames, messages, statuses, limits.
+#![cfg_attr(not(test), no_std)]

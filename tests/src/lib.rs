@@ -1,0 +1,1 @@
+//! End-to-end suites of Outboard and the bodies of its fuzz targets.
