@@ -106,13 +106,13 @@ fn a_wrong_result_is_noticed() {
 
 #[test]
 fn a_call_through_a_register_is_refused() {
-    let callx = u64::from(ebpf::isa::op::CALLX);
-    let refusal = ebpf::check(&[callx, 0x95], &[0], HELPERS).expect_err("it is refused");
+    let slots = [u64::from(ebpf::isa::op::CALLX), 0x95];
+    let refusal = ebpf::check(&slots, &[0], HELPERS).expect_err("it is refused");
     assert_eq!(refusal.pc, 0);
     assert!(refusal.to_string().contains("through a register"));
     // And without a check it is a fault, not a call.
     let checked = ebpf::check(&[0x95, 0x95], &[0], HELPERS).unwrap();
-    let program = ebpf::Program::new(&[callx, 0x95], &checked, 0);
+    let program = ebpf::Program::new(&slots, &checked, 0);
     let ran = support::run_program(&program, &[], 100, 100, &mut CaseHost, 0);
     let kind = FaultKind::Opcode { opcode: 0x8d };
     assert_eq!(ran.outcome, Outcome::Fault(Fault { pc: 0, kind }));

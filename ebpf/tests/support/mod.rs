@@ -1,5 +1,5 @@
 //! What several of the tests share: running a program to its end over plain memory.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod cases;
 
