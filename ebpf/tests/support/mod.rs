@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod cases;
+pub mod generate;
+pub mod reference;
 
 use ebpf::limits::STACK_BYTES;
 use ebpf::{Host, Memory, NoHost, Outcome, Program, RegionId, State, check};
