@@ -20,6 +20,7 @@ pub use program::{
 };
 
 use crate::Kind;
+use crate::limits::REPLY_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The body of a reply that has nothing to say but its status: no bytes at all.
@@ -32,13 +33,22 @@ pub trait Request: Serialize {
     const KIND: Kind;
     /// The body of a reply whose status is Ok.
     type Reply<'a>: Deserialize<'a>;
+
+    /// Most payload bytes a reply to this request may have; more is a violation.
+    fn reply_payload_max(&self) -> u32 {
+        0
+    }
 }
 
 macro_rules! requests {
-    ($( $request:ty => $kind:ident, $reply:ty; )*) => {
+    ($( $request:ty => $kind:ident, $reply:ty $(, |$self:ident| $payload_max:expr)?; )*) => {
         $( impl Request for $request {
             const KIND: Kind = Kind::$kind;
             type Reply<'a> = $reply;
+            $( fn reply_payload_max(&self) -> u32 {
+                let $self = self;
+                $payload_max
+            } )?
         } )*
     };
 }
@@ -46,14 +56,14 @@ macro_rules! requests {
 requests! {
     OpenRequest => Open, OpenReply;
     CloseRequest => Close, Empty;
-    ReadRequest => Read, Empty;
+    ReadRequest => Read, Empty, |read| read.length;
     WriteRequest => Write, WriteReply;
     FlushRequest => Flush, FlushReply;
     LoadRequest<'_> => Load, Empty;
     LoadPieceRequest => LoadPiece, LoadReply;
     AttachRequest => Attach, AttachReply;
     DetachRequest => Detach, Empty;
-    CallRequest => Call, CallReply;
+    CallRequest => Call, CallReply, |_call| REPLY_BYTES_MAX;
     UnloadRequest => Unload, Empty;
     StatsRequest => Stats, StatsReply<'a>;
     InfoRequest => Info, InfoReply<'a>;
