@@ -4,3 +4,4 @@
 pub mod limits;
 pub mod memory;
 pub mod seam;
+pub mod spec;
