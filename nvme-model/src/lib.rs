@@ -1,6 +1,7 @@
 //! NVMe: wire layouts, the register and DMA seam, a no_std driver, a software controller.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
+pub mod driver;
 pub mod limits;
 pub mod memory;
 pub mod seam;
