@@ -4,5 +4,7 @@
 pub mod driver;
 pub mod limits;
 pub mod memory;
+#[cfg(feature = "std")]
+pub mod model;
 pub mod seam;
 pub mod spec;

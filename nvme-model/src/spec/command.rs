@@ -58,6 +58,27 @@ pub struct SubmissionEntry {
 
 const _: () = assert!(size_of::<SubmissionEntry>() == SUBMISSION_ENTRY_BYTES);
 
+impl SubmissionEntry {
+    /// All bytes zero.
+    pub const ZERO: Self = Self {
+        opcode: 0,
+        flags: 0,
+        command_id: U16::ZERO,
+        namespace: U32::ZERO,
+        cdw2: U32::ZERO,
+        cdw3: U32::ZERO,
+        metadata: U64::ZERO,
+        prp1: U64::ZERO,
+        prp2: U64::ZERO,
+        cdw10: U32::ZERO,
+        cdw11: U32::ZERO,
+        cdw12: U32::ZERO,
+        cdw13: U32::ZERO,
+        cdw14: U32::ZERO,
+        cdw15: U32::ZERO,
+    };
+}
+
 /// Bits 15:08 of command dword 0 (Base §3.3.3.1, Figure 86).
 #[bitfield(u8)]
 #[derive(PartialEq, Eq)]
