@@ -1,0 +1,3 @@
+//! Load generators and the rivals they are compared with.
+
+pub mod rivals;
