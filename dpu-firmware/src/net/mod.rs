@@ -179,6 +179,13 @@ impl<D: PacketDevice> Net<D> {
             .unwrap_or(&[])
     }
 
+    /// How many bytes were received and not consumed, in one piece or two.
+    pub fn unread(&self, id: ConnectionId) -> usize {
+        self.front
+            .find(id)
+            .map_or(0, |index| self.front.shards[index].socket().recv_queue())
+    }
+
     /// Gives up the first `bytes` of the bytes received, or all if there are fewer.
     pub fn consume(&mut self, id: ConnectionId, bytes: usize) {
         let Some(index) = self.front.find(id) else {
@@ -260,6 +267,13 @@ impl<D: PacketDevice> Net<D> {
             self.front.dirty.push(index);
         }
         written
+    }
+
+    /// Asks for a `Writable`, as a `send` that took less than all does.
+    pub fn send_when_free(&mut self, id: ConnectionId) {
+        if let Some(index) = self.front.find(id) {
+            self.front.slots[index].short_send = true;
+        }
     }
 
     /// How many bytes `send` would take.
