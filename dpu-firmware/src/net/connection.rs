@@ -82,6 +82,8 @@ pub(super) struct Slot {
     pub(super) told: u8,
     /// A `send` took less than all.
     pub(super) short_send: bool,
+    /// The socket is closed in order, and `Closed` waits for the last bytes to be read.
+    pub(super) lasts: bool,
     /// A timer fell due and the next one must be computed exactly.
     pub(super) timed: bool,
     /// When the SYN came.
@@ -101,6 +103,7 @@ impl Slot {
             events: 0,
             told: 0,
             short_send: false,
+            lasts: false,
             timed: false,
             since_us: 0,
             mac: None,

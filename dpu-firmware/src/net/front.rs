@@ -468,7 +468,7 @@ impl Front {
         let socket = self.shards[index].socket();
         let (state, unread) = (socket.state(), socket.recv_queue());
         let forgotten = socket.remote_endpoint().is_none();
-        self.slots[index].state = state;
+        let before = core::mem::replace(&mut self.slots[index].state, state);
         match (self.slots[index].stage, state) {
             (Stage::HalfOpen, State::Closed | State::Listen) => return self.release(index),
             (Stage::HalfOpen, State::SynReceived) | (Stage::Free, _) => return,
@@ -502,9 +502,15 @@ impl Front {
             if !forgotten {
                 self.dirty.push(index);
             }
-            self.raise_once(index, CLOSED);
+            // Both ends closed in order, so what the peer sent before is to be read first.
+            self.slots[index].lasts |= before == State::LastAck && forgotten;
         }
-        if state == State::TimeWait && unread == 0 {
+        let over = match state {
+            State::Closed => !self.slots[index].lasts || !forgotten,
+            State::TimeWait => false,
+            _ => return,
+        };
+        if over || unread == 0 {
             self.raise_once(index, CLOSED);
         }
     }

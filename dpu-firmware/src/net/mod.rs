@@ -222,7 +222,10 @@ impl<D: PacketDevice> Net<D> {
     fn after_read(&mut self, index: usize) {
         // The window may have to be told to the peer.
         self.front.dirty.push(index);
-        if self.front.slots[index].state == State::TimeWait {
+        if matches!(
+            self.front.slots[index].state,
+            State::TimeWait | State::Closed
+        ) {
             self.front.settle(index);
         }
     }
