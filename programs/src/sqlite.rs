@@ -168,7 +168,7 @@ fn take_value<'a>(serial: u64, body: &mut &'a [u8]) -> Result<Value<'a>, RecordE
         8 => Value::Integer(0),
         9 => Value::Integer(1),
         1..=6 => Value::Integer(integer(bytes)),
-        _ if serial % 2 == 0 => Value::Blob(bytes),
+        _ if serial.is_multiple_of(2) => Value::Blob(bytes),
         _ => Value::Text(bytes),
     })
 }

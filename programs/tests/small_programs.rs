@@ -190,3 +190,22 @@ fn bpfkv_get_survives_damage() {
     }
     program.finish();
 }
+
+#[test]
+fn the_sanitizers_see_what_they_should() {
+    let bad = || Native::start("../tests/native/out_of_bounds.c", "out_of_bounds", &[]);
+    let mut sound = bad();
+    if !sound.is_sanitized() {
+        return; // said when it was compiled
+    }
+    assert_eq!(sound.call(&[0; 8]).result, 8);
+    sound.finish();
+    for region in 1..=4 {
+        let mut program = bad();
+        program.set_object(&[0; 512]);
+        assert!(
+            !program.survives(&[region, 0, 0, 0, 0, 0, 0, 0]),
+            "region {region}"
+        );
+    }
+}

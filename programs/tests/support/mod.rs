@@ -1,5 +1,6 @@
 //! Runs a program's C source as a process of this machine, under the sanitizers.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,7 +10,8 @@ pub(crate) struct Native {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    _folder: tempfile::TempDir,
+    is_sanitized: bool,
+    folder: tempfile::TempDir,
 }
 
 /// What a call came to.
@@ -27,10 +29,12 @@ impl Native {
     /// Compiles `src/<source>` with these flags, and starts it.
     pub(crate) fn start(source: &str, entry: &str, flags: &[&str]) -> Native {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let program = compile(source, entry, flags, folder.path());
+        let (program, is_sanitized) = compile(source, entry, flags, folder.path());
+        let stderr = File::create(folder.path().join("stderr")).expect("a file for its stderr");
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("what was compiled runs");
         let stdin = child.stdin.take();
@@ -39,7 +43,8 @@ impl Native {
             child,
             stdin,
             stdout,
-            _folder: folder,
+            is_sanitized,
+            folder,
         }
     }
 
@@ -52,15 +57,11 @@ impl Native {
 
     /// Calls the program.
     pub(crate) fn call(&mut self, args: &[u8]) -> Answer {
-        self.send(b"C");
-        self.send(&(args.len() as u32).to_le_bytes());
-        self.send(args);
+        self.send_call(args);
         let result = i32::from_le_bytes(self.take());
         let reads = u32::from_le_bytes(self.take());
         let mut reply = vec![0; u32::from_le_bytes(self.take()) as usize];
-        self.stdout
-            .read_exact(&mut reply)
-            .expect("the whole reply comes");
+        self.take_all(&mut reply);
         Answer {
             result,
             reads,
@@ -72,22 +73,53 @@ impl Native {
     pub(crate) fn finish(mut self) {
         self.stdin = None;
         let status = self.child.wait().expect("it can be waited for");
-        assert!(status.success(), "the program ended with {status}");
+        assert!(
+            status.success(),
+            "the program ended with {status}: {}",
+            self.said()
+        );
+    }
+
+    /// Whether an access out of bounds ends the process.
+    pub(crate) fn is_sanitized(&self) -> bool {
+        self.is_sanitized
+    }
+
+    /// Makes a call of which nobody knows whether it ends well, and ends the program.
+    pub(crate) fn survives(mut self, args: &[u8]) -> bool {
+        self.send_call(args);
+        self.stdin = None;
+        self.child.wait().expect("it can be waited for").success()
+    }
+
+    fn send_call(&mut self, args: &[u8]) {
+        self.send(b"C");
+        self.send(&(args.len() as u32).to_le_bytes());
+        self.send(args);
     }
 
     fn send(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("it is open until finish");
-        stdin
-            .write_all(bytes)
-            .expect("the program takes commands: it has not crashed");
+        if stdin.write_all(bytes).is_err() {
+            panic!("the program takes no more commands: {}", self.said());
+        }
     }
 
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.stdout
-            .read_exact(&mut bytes)
-            .expect("the program answers: it has not crashed");
+        self.take_all(&mut bytes);
         bytes
+    }
+
+    fn take_all(&mut self, bytes: &mut [u8]) {
+        if self.stdout.read_exact(bytes).is_err() {
+            panic!("the program does not answer: {}", self.said());
+        }
+    }
+
+    /// What it wrote to its standard error: the report of a sanitizer.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 }
 
@@ -101,7 +133,7 @@ impl Drop for Native {
 
 /// Compiles with the first compiler here that has the sanitizers; where none has, without them,
 /// since the answers are worth checking all the same.
-fn compile(source: &str, entry: &str, flags: &[&str], folder: &Path) -> PathBuf {
+fn compile(source: &str, entry: &str, flags: &[&str], folder: &Path) -> (PathBuf, bool) {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR"));
     let to = folder.join("runner");
     let sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
@@ -133,7 +165,7 @@ fn compile(source: &str, entry: &str, flags: &[&str], folder: &Path) -> PathBuf 
                 if sanitizers.is_empty() {
                     eprintln!("no compiler here has the address sanitizer: running without");
                 }
-                return to;
+                return (to, !sanitizers.is_empty());
             }
             Ok(output) => said.push_str(&String::from_utf8_lossy(&output.stderr)),
             Err(error) => said.push_str(&format!("{compiler}: {error}\n")),
