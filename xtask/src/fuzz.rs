@@ -5,8 +5,7 @@
 //! watches too; the toolchain in use does without.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use crate::shell::{self, cargo, io, of_toolchain, root, target_folder};
 use crate::{Outcome, packages};
@@ -25,7 +24,7 @@ const COVERAGE_FLAGS: &[&str] = &[
 const SANITIZER_FLAG: &str = "-Zsanitizer=address";
 
 /// The task.
-pub(crate) fn run(target: Option<&str>, seconds: u32) -> Outcome {
+pub(crate) fn run(target: Option<&str>, seconds: u32, input: Option<&Path>) -> Outcome {
     let all = targets()?;
     let chosen = match target {
         None => all,
@@ -52,6 +51,11 @@ pub(crate) fn run(target: Option<&str>, seconds: u32) -> Outcome {
         build(name, host, nightly)?;
     }
     for name in &chosen {
+        if let Some(input) = input {
+            let mut once = shell::command(&program(name, host).to_string_lossy());
+            shell::run(once.arg(input))?;
+            continue;
+        }
         println!("\n=== fuzzing {name} for {seconds} s");
         fuzz(name, host, seconds)?;
     }
@@ -102,8 +106,13 @@ fn build(name: &str, host: &str, nightly: bool) -> Outcome {
     shell::run(&mut build)
 }
 
-fn build_folder() -> std::path::PathBuf {
+fn build_folder() -> PathBuf {
     target_folder().join("fuzz")
+}
+
+/// The fuzzer that was built for a target.
+fn program(name: &str, host: &str) -> PathBuf {
+    build_folder().join(host).join("release").join(name)
 }
 
 /// Runs one target. What it finds on its way goes to `corpus-new`; an input that fails is kept.
@@ -115,21 +124,17 @@ fn fuzz(name: &str, host: &str, seconds: u32) -> Outcome {
     for folder in [&found, &corpus, &artifacts] {
         io(fs::create_dir_all(folder), "make", folder)?;
     }
-    let program = build_folder().join(host).join("release").join(name);
-    let mut run = Command::new(&program);
-    run.current_dir(&fuzz).stdin(std::process::Stdio::null());
+    let mut run = shell::command(&program(name, host).to_string_lossy());
+    run.current_dir(&fuzz);
     run.arg(format!("-max_total_time={seconds}"));
     run.arg(format!("-artifact_prefix={}/", artifacts.display()));
-    run.args(["-timeout=10", "-print_final_stats=1", "-verbosity=1"]);
+    run.args(["-timeout=10", "-print_final_stats=1"]);
     run.arg(&found).arg(&corpus);
-    shell::run(&mut run).map_err(|sentence| found_one(name, &artifacts, &sentence))
-}
-
-/// The sentence for a target that failed: where the input is, and how to see it again.
-fn found_one(name: &str, artifacts: &Path, sentence: &str) -> String {
-    format!(
-        "{name} failed; the input is in {}, to run it again give it to the program as its only \
-         argument. {sentence}",
-        artifacts.display()
-    )
+    shell::run(&mut run).map_err(|_| {
+        format!(
+            "{name} failed. Its input was written to {}; `cargo xtask fuzz {name} --input FILE` \
+             runs it again",
+            artifacts.display()
+        )
+    })
 }

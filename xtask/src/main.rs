@@ -2,6 +2,7 @@
 //!
 //! A task is one file here. Errors are sentences, printed once, by `main`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,9 @@ enum Task {
         /// How long to fuzz each target
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Run the target once, with the bytes of this file
+        #[arg(long, requires = "target")]
+        input: Option<PathBuf>,
     },
 }
 
@@ -61,7 +65,11 @@ fn main() -> ExitCode {
         Task::Programs { check } => programs::run(check),
         Task::Test { host_only } => test::run(host_only),
         Task::Nostd => nostd::run(),
-        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Task::Fuzz {
+            target,
+            seconds,
+            input,
+        } => fuzz::run(target.as_deref(), seconds, input.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
