@@ -1,1 +1,5 @@
 //! The Outboard agent on a laptop: file-backed drive, in-process wire, benches, demo.
+
+pub mod demo;
+pub mod random;
+pub mod sqlite;
