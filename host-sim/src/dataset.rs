@@ -137,8 +137,10 @@ impl Dataset {
         if path.exists() && self.is_sound(&path) {
             return Ok(path);
         }
-        fs::create_dir_all(cache)
-            .map_err(|source| DatasetError::Write { path: cache.to_path_buf(), source })?;
+        fs::create_dir_all(cache).map_err(|source| DatasetError::Write {
+            path: cache.to_path_buf(),
+            source,
+        })?;
         self.make(&path, watch)?;
         Ok(path)
     }
@@ -147,12 +149,14 @@ impl Dataset {
     pub fn make(&self, path: &Path, watch: Watch<'_>) -> Result<(), DatasetError> {
         self.check()?;
         let draft = draft_beside(path)?;
-        self.fill(draft.path(), watch).map_err(|error| match error {
-            FillError::Stopped => DatasetError::Stopped,
-            FillError::Sqlite(source) => {
-                DatasetError::Sqlite { path: path.to_path_buf(), source }
-            }
-        })?;
+        self.fill(draft.path(), watch)
+            .map_err(|error| match error {
+                FillError::Stopped => DatasetError::Stopped,
+                FillError::Sqlite(source) => DatasetError::Sqlite {
+                    path: path.to_path_buf(),
+                    source,
+                },
+            })?;
         keep(draft, path)
     }
 
@@ -191,10 +195,14 @@ impl Dataset {
             Content::Orders { scale } => Some(orders::rows(scale)),
             Content::Mixed { .. } => None,
         };
-        let Ok(database) = Database::open(path) else { return false };
+        let Ok(database) = Database::open(path) else {
+            return false;
+        };
         let check = |sql: &str| database.connection().query_row(sql, [], |row| row.get(0));
         let count = format!("SELECT count(*) FROM {}", self.table_name());
-        let counted = database.connection().query_row(&count, [], |row| row.get::<_, i64>(0));
+        let counted = database
+            .connection()
+            .query_row(&count, [], |row| row.get::<_, i64>(0));
         database.header().page_bytes == self.page_bytes
             && counted.is_ok_and(|counted| rows.is_none_or(|rows| counted as u64 == rows))
             && check("PRAGMA quick_check(1)").is_ok_and(|verdict: String| verdict == "ok")
@@ -224,14 +232,20 @@ pub fn snapshot(source: &Path, target: &Path, watch: Watch<'_>) -> Result<(), Da
 
     let database = Database::open(source)?;
     let draft = draft_beside(target)?;
-    let refused = |error| DatasetError::Sqlite { path: source.to_path_buf(), source: error };
+    let refused = |error| DatasetError::Sqlite {
+        path: source.to_path_buf(),
+        source: error,
+    };
     let mut copy = Connection::open(draft.path()).map_err(refused)?;
     let backup = Backup::new(database.connection(), &mut copy).map_err(refused)?;
     let mut locked = 0;
     loop {
         let step = backup.step(PAGES_A_STEP).map_err(refused)?;
         let (total, left) = (backup.progress().pagecount, backup.progress().remaining);
-        let progress = Progress { done: (total - left).max(0) as u64, total: total.max(0) as u64 };
+        let progress = Progress {
+            done: (total - left).max(0) as u64,
+            total: total.max(0) as u64,
+        };
         if !watch(progress) {
             return Err(DatasetError::Stopped);
         }
@@ -249,35 +263,46 @@ pub fn snapshot(source: &Path, target: &Path, watch: Watch<'_>) -> Result<(), Da
     }
     drop(backup);
     // The copy has no log beside it; say so in its header.
-    copy.pragma_update(None, "journal_mode", "DELETE").map_err(refused)?;
+    copy.pragma_update(None, "journal_mode", "DELETE")
+        .map_err(refused)?;
     drop(copy);
     keep(draft, target)
 }
 
 /// A new file beside `path`, removed again unless it is kept.
 fn draft_beside(path: &Path) -> Result<NamedTempFile, DatasetError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     tempfile::Builder::new()
         .prefix(".draft-")
         .suffix(".sqlite")
         .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|source| DatasetError::Write { path: path.to_path_buf(), source })
+        .map_err(|source| DatasetError::Write {
+            path: path.to_path_buf(),
+            source,
+        })
 }
 
 /// Gives the finished draft its name.
 fn keep(draft: NamedTempFile, path: &Path) -> Result<(), DatasetError> {
     match draft.persist(path) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            Err(DatasetError::Write { path: path.to_path_buf(), source: error.error })
-        }
+        Err(error) => Err(DatasetError::Write {
+            path: path.to_path_buf(),
+            source: error.error,
+        }),
     }
 }
 
 /// Where made databases are kept: `$XDG_CACHE_HOME/outboard`, else `~/.cache/outboard`, else a
 /// folder `outboard-cache` among the temporary files.
 pub fn cache_folder() -> PathBuf {
-    let named = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let named = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let absolute = |path: &PathBuf| path.is_absolute();
     match named("XDG_CACHE_HOME").filter(absolute) {
         Some(cache) => cache.join("outboard"),
@@ -305,7 +330,11 @@ impl Placement {
         let header = read_header(path)?;
         let block_bytes = if header.page_bytes >= 4096 { 4096 } else { 512 };
         let bytes = u64::from(header.pages) * u64::from(header.page_bytes);
-        Ok(Placement { block_bytes, blocks: bytes / u64::from(block_bytes), header })
+        Ok(Placement {
+            block_bytes,
+            blocks: bytes / u64::from(block_bytes),
+            header,
+        })
     }
 
     /// Bytes of the namespace.

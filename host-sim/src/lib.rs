@@ -1,6 +1,11 @@
 //! The Outboard agent on a laptop: file-backed drive, in-process wire, benches, demo.
 
+pub mod cli;
 pub mod dataset;
 pub mod demo;
+pub mod duration;
+pub mod interrupt;
+pub mod progress;
 pub mod random;
+pub mod report;
 pub mod sqlite;

@@ -42,7 +42,9 @@ pub fn walk_file(file: &[u8], table: &Table, rowid: i64) -> Result<Option<Vec<u8
         match walk.next() {
             Step::Read { offset, length } => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let page = start.checked_add(length as usize).and_then(|end| file.get(start..end));
+                let page = start
+                    .checked_add(length as usize)
+                    .and_then(|end| file.get(start..end));
                 walk.supply(page.unwrap_or(&[]));
             }
             Step::Found => return Ok(Some(walk.record().to_vec())),

@@ -40,7 +40,13 @@ pub(super) fn fill(
             return Err(FillError::Stopped);
         }
         let (note, body) = contents(&mut random);
-        insert.execute(params![rowid, number(&mut random), price(&mut random), note, body])?;
+        insert.execute(params![
+            rowid,
+            number(&mut random),
+            price(&mut random),
+            note,
+            body
+        ])?;
     }
     let mut delete = transaction.prepare("DELETE FROM mixed WHERE id = ?1")?;
     let mut left = 0;
@@ -53,7 +59,10 @@ pub(super) fn fill(
             delete.execute([rowid])?;
         }
     }
-    watch(Progress { done: rows, total: rows });
+    watch(Progress {
+        done: rows,
+        total: rows,
+    });
     Ok(())
 }
 
@@ -63,7 +72,11 @@ fn rowids(rows: u64, random: &mut Random) -> Vec<i64> {
     let mut next = -(rows as i64) * 20;
     while (rowids.len() as u64) < rows {
         rowids.push(next);
-        next += if random.below(16) == 0 { random.between(2, 600) } else { 1 };
+        next += if random.below(16) == 0 {
+            random.between(2, 600)
+        } else {
+            1
+        };
     }
     rowids.truncate(rows as usize);
     rowids.sort_unstable();
@@ -87,10 +100,16 @@ fn price(random: &mut Random) -> f64 {
 
 /// A text and some bytes: mostly short, one in eight up to the longest.
 fn contents(random: &mut Random) -> (String, Vec<u8>) {
-    let longest = if random.below(8) == 0 { LONGEST_BYTES } else { 300 };
+    let longest = if random.below(8) == 0 {
+        LONGEST_BYTES
+    } else {
+        300
+    };
     let bytes = random.below(longest) as usize;
     let split = random.below(bytes as u64 + 1) as usize;
-    let note = (0..split).map(|_| char::from(b' ' + random.below(95) as u8)).collect();
+    let note = (0..split)
+        .map(|_| char::from(b' ' + random.below(95) as u8))
+        .collect();
     let body = (split..bytes).map(|_| random.next_u64() as u8).collect();
     (note, body)
 }

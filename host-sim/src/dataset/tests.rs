@@ -11,7 +11,10 @@ fn ignore(_: Progress) -> bool {
 
 /// Small enough for a test, large enough for two levels everywhere but at 64 KiB.
 fn small(page_bytes: u32) -> Dataset {
-    Dataset { content: Content::Orders { scale: 0.001 }, page_bytes }
+    Dataset {
+        content: Content::Orders { scale: 0.001 },
+        page_bytes,
+    }
 }
 
 /// Looks up every row of the file by the walk and compares it with SQLite's answer.
@@ -27,7 +30,11 @@ fn check_every_row(path: &Path, table: &str) -> u64 {
     for rowid in rowids {
         let rowid = rowid.unwrap();
         let record = walk_file(&file, &info.table, rowid).unwrap();
-        assert_eq!(reference.check(rowid, record.as_deref()).unwrap(), Ok(()), "rowid {rowid}");
+        assert_eq!(
+            reference.check(rowid, record.as_deref()).unwrap(),
+            Ok(()),
+            "rowid {rowid}"
+        );
         rows += 1;
     }
     rows
@@ -42,7 +49,13 @@ fn orders_are_tpch_orders() {
         true
     };
     let path = small(1024).file(folder.path(), &mut watch).unwrap();
-    assert_eq!(seen.last(), Some(&Progress { done: 1500, total: 1500 }));
+    assert_eq!(
+        seen.last(),
+        Some(&Progress {
+            done: 1500,
+            total: 1500
+        })
+    );
     assert_eq!(check_every_row(&path, "orders"), 1500);
     let database = Database::open(&path).unwrap();
     // The first row of orders.tbl at any scale, as dbgen writes it.
@@ -58,18 +71,27 @@ fn orders_are_tpch_orders() {
 fn mixed_rows_overflow_and_are_found_at_every_page_size() {
     let folder = tempfile::tempdir().unwrap();
     for page_bytes in [512, 1024, 4096, 65_536] {
-        let dataset = Dataset { content: Content::Mixed { rows: 1500 }, page_bytes };
+        let dataset = Dataset {
+            content: Content::Mixed { rows: 1500 },
+            page_bytes,
+        };
         let path = dataset.file(folder.path(), &mut ignore).unwrap();
         let rows = check_every_row(&path, "mixed");
         assert!((1200..1500).contains(&rows), "{rows} of 1500 rows are left");
         let database = Database::open(&path).unwrap();
         let ask = |sql: &str| {
-            database.connection().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+            database
+                .connection()
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .unwrap()
         };
         assert!(ask("SELECT max(length(note) + length(body)) FROM mixed") > 8192);
         assert!(ask("SELECT count(*) FROM mixed WHERE id < 0") > 0);
         let placement = Placement::of(&path).unwrap();
-        assert_eq!(placement.block_bytes, if page_bytes < 4096 { 512 } else { 4096 });
+        assert_eq!(
+            placement.block_bytes,
+            if page_bytes < 4096 { 512 } else { 4096 }
+        );
         assert!(is_exact(&path, &placement));
     }
 }
@@ -110,10 +132,19 @@ fn a_stopped_draft_leaves_nothing() {
 fn what_cannot_be_made_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |dataset: Dataset| dataset.file(folder.path(), &mut ignore).unwrap_err();
-    assert!(matches!(refused(small(1000)), DatasetError::PageBytes(1000)));
-    assert!(matches!(refused(small(131_072)), DatasetError::PageBytes(131_072)));
+    assert!(matches!(
+        refused(small(1000)),
+        DatasetError::PageBytes(1000)
+    ));
+    assert!(matches!(
+        refused(small(131_072)),
+        DatasetError::PageBytes(131_072)
+    ));
     for scale in [0.0, -1.0, f64::NAN, 1e9] {
-        let dataset = Dataset { content: Content::Orders { scale }, page_bytes: 4096 };
+        let dataset = Dataset {
+            content: Content::Orders { scale },
+            page_bytes: 4096,
+        };
         assert!(matches!(refused(dataset), DatasetError::Scale(_)));
     }
 }
@@ -124,7 +155,9 @@ fn a_snapshot_has_what_the_write_ahead_log_holds_and_ends_with_the_last_page() {
     let (source, target) = (folder.path().join("user.db"), folder.path().join("copy.db"));
     let writer = Connection::open(&source).unwrap();
     writer.pragma_update(None, "journal_mode", "WAL").unwrap();
-    writer.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('in the log');").unwrap();
+    writer
+        .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES ('in the log');")
+        .unwrap();
     snapshot(&source, &target, &mut ignore).unwrap();
     assert_eq!(check_every_row(&target, "t"), 1);
     assert!(!Placement::of(&target).unwrap().header.write_ahead_log);

@@ -52,10 +52,20 @@ impl fmt::Display for Mismatch {
             Mismatch::Invented => write!(f, "SQLite has no such row, the lookup found one"),
             Mismatch::Record(why) => write!(f, "the answer is no record: {why}"),
             Mismatch::Columns { found, expected } => {
-                write!(f, "the record has {found} columns, the table stores {expected}")
+                write!(
+                    f,
+                    "the record has {found} columns, the table stores {expected}"
+                )
             }
-            Mismatch::Value { column, expected, found } => {
-                write!(f, "column {column} is {expected} in SQLite, {found} in the answer")
+            Mismatch::Value {
+                column,
+                expected,
+                found,
+            } => {
+                write!(
+                    f,
+                    "column {column} is {expected} in SQLite, {found} in the answer"
+                )
             }
         }
     }
@@ -86,10 +96,17 @@ impl<'d> Reference<'d> {
             table.rowid_name
         );
         let columns = stored
-            .map(|column| Stored { name: column.name.clone(), rowid_alias: column.rowid_alias })
+            .map(|column| Stored {
+                name: column.name.clone(),
+                rowid_alias: column.rowid_alias,
+            })
             .collect();
         let statement = database.connection().prepare(&sql)?;
-        Ok(Reference { statement, columns, encoding: database.header().encoding })
+        Ok(Reference {
+            statement,
+            columns,
+            encoding: database.header().encoding,
+        })
     }
 
     /// Compares an answer for `rowid` (`None`: not there) with SQLite's.
@@ -237,7 +254,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file.db");
         let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x');").unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x');")
+            .unwrap();
         let database = Database::open(&path).unwrap();
         let table = database.table(None).unwrap();
         let mut reference = Reference::new(&database, &table).unwrap();
@@ -247,13 +266,28 @@ mod tests {
         assert_eq!(check(1, None), Err(Mismatch::NotFound));
         assert_eq!(check(2, Some(&[3, 9, 15, b'x'])), Err(Mismatch::Invented));
         assert!(matches!(check(1, Some(&[])), Err(Mismatch::Record(_))));
-        assert!(matches!(check(1, Some(&[3, 8, 15, b'x'])), Err(Mismatch::Value { .. })));
-        assert!(matches!(check(1, Some(&[3, 9, 15, b'y'])), Err(Mismatch::Value { .. })));
-        assert!(matches!(check(1, Some(&[3, 9, 14, b'x'])), Err(Mismatch::Value { .. })));
-        assert!(matches!(check(1, Some(&[3, 0, 15, b'x'])), Err(Mismatch::Value { .. })));
+        assert!(matches!(
+            check(1, Some(&[3, 8, 15, b'x'])),
+            Err(Mismatch::Value { .. })
+        ));
+        assert!(matches!(
+            check(1, Some(&[3, 9, 15, b'y'])),
+            Err(Mismatch::Value { .. })
+        ));
+        assert!(matches!(
+            check(1, Some(&[3, 9, 14, b'x'])),
+            Err(Mismatch::Value { .. })
+        ));
+        assert!(matches!(
+            check(1, Some(&[3, 0, 15, b'x'])),
+            Err(Mismatch::Value { .. })
+        ));
         assert_eq!(
             check(1, Some(&[4, 9, 9, 9])),
-            Err(Mismatch::Columns { found: 3, expected: 2 })
+            Err(Mismatch::Columns {
+                found: 3,
+                expected: 2
+            })
         );
     }
 }

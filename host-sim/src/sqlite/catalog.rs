@@ -123,7 +123,10 @@ fn listed(tables: &[String]) -> String {
         more if more.len() <= SHOWN => format!("the database has the tables {}", more.join(", ")),
         more => {
             let rest = more.len() - SHOWN;
-            format!("the database has the tables {} and {rest} more", more[..SHOWN].join(", "))
+            format!(
+                "the database has the tables {} and {rest} more",
+                more[..SHOWN].join(", ")
+            )
         }
     }
 }
@@ -133,9 +136,16 @@ impl Database {
     pub fn open(path: &Path) -> Result<Database, CatalogError> {
         let header = read_header(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|source| CatalogError::Sqlite { path: path.to_path_buf(), source })?;
-        Ok(Database { path: path.to_path_buf(), header, connection })
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|source| CatalogError::Sqlite {
+                path: path.to_path_buf(),
+                source,
+            })?;
+        Ok(Database {
+            path: path.to_path_buf(),
+            header,
+            connection,
+        })
     }
 
     /// The file.
@@ -173,7 +183,10 @@ impl Database {
                 (Some(only), true) => self.named(&only),
                 (last, _) => {
                     tables.extend(last);
-                    Err(CatalogError::WhichTable { path: self.path.clone(), tables })
+                    Err(CatalogError::WhichTable {
+                        path: self.path.clone(),
+                        tables,
+                    })
                 }
             };
         };
@@ -191,14 +204,23 @@ impl Database {
                 [name],
                 |row| {
                     let root: Option<i64> = row.get(1)?;
-                    Ok((row.get(0)?, root, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
+                    Ok((
+                        row.get(0)?,
+                        root,
+                        row.get::<_, String>(2)?,
+                        row.get::<_, bool>(3)?,
+                    ))
                 },
             )
             .optional()
             .map_err(|source| self.refused(source))?;
         let Some((name, root, kind, without_rowid)) = found else {
             let (path, tables) = (self.path.clone(), self.tables()?);
-            return Err(CatalogError::NoSuchTable { path, name: name.to_string(), tables });
+            return Err(CatalogError::NoSuchTable {
+                path,
+                name: name.to_string(),
+                tables,
+            });
         };
         if without_rowid {
             return Err(CatalogError::WithoutRowid { name });
@@ -213,7 +235,12 @@ impl Database {
         let Some(rowid_name) = ["rowid", "_rowid_", "oid"].into_iter().find(free) else {
             return Err(CatalogError::RowidHidden { name });
         };
-        Ok(TableInfo { table: self.header.table(root_page), name, columns, rowid_name })
+        Ok(TableInfo {
+            table: self.header.table(root_page),
+            name,
+            columns,
+            rowid_name,
+        })
     }
 
     fn columns(&self, table: &str) -> rusqlite::Result<Vec<Column>> {
@@ -225,13 +252,20 @@ impl Database {
             let key: i64 = row.get(2)?;
             let hidden: i64 = row.get(3)?;
             let integer = declared.is_some_and(|kind| kind.eq_ignore_ascii_case("INTEGER"));
-            Ok(Column { name: row.get(0)?, stored: hidden != 2, rowid_alias: key == 1 && integer })
+            Ok(Column {
+                name: row.get(0)?,
+                stored: hidden != 2,
+                rowid_alias: key == 1 && integer,
+            })
         })?;
         columns.collect()
     }
 
     fn refused(&self, source: rusqlite::Error) -> CatalogError {
-        CatalogError::Sqlite { path: self.path.clone(), source }
+        CatalogError::Sqlite {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -244,10 +278,14 @@ pub fn read_header(path: &Path) -> Result<Header, CatalogError> {
         file.take(HEADER_BYTES as u64).read_to_end(&mut start)?;
         Ok((start, file_bytes))
     };
-    let (start, file_bytes) =
-        read().map_err(|source| CatalogError::Read { path: path.to_path_buf(), source })?;
-    Header::parse(&start, file_bytes)
-        .map_err(|source| CatalogError::Header { path: path.to_path_buf(), source })
+    let (start, file_bytes) = read().map_err(|source| CatalogError::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Header::parse(&start, file_bytes).map_err(|source| CatalogError::Header {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// `name` as an SQL identifier.
@@ -278,8 +316,11 @@ mod tests {
         let odd = database.table(Some("ODD \"name")).unwrap();
         assert_eq!(odd.name, "odd \"name");
         assert_eq!((odd.table.root_page, odd.rowid_name), (2, "_rowid_"));
-        let columns: Vec<_> =
-            odd.columns.iter().map(|c| (c.name.as_str(), c.stored, c.rowid_alias)).collect();
+        let columns: Vec<_> = odd
+            .columns
+            .iter()
+            .map(|c| (c.name.as_str(), c.stored, c.rowid_alias))
+            .collect();
         assert_eq!(
             columns,
             [
@@ -290,7 +331,10 @@ mod tests {
                 ("rowid", true, false)
             ]
         );
-        assert!(matches!(database.table(None), Err(CatalogError::WhichTable { .. })));
+        assert!(matches!(
+            database.table(None),
+            Err(CatalogError::WhichTable { .. })
+        ));
         let error = database.table(Some("none")).unwrap_err();
         assert!(error.to_string().contains("odd \"name, plain"), "{error}");
     }

@@ -129,7 +129,9 @@ impl Header {
             return Err(HeaderError::Empty);
         }
         let Some(bytes) = start.first_chunk::<HEADER_BYTES>() else {
-            return Err(HeaderError::Short { file_bytes: file_bytes.min(start.len() as u64) });
+            return Err(HeaderError::Short {
+                file_bytes: file_bytes.min(start.len() as u64),
+            });
         };
         if bytes[..16] != MAGIC[..] {
             return Err(foreign(bytes, file_bytes));
@@ -140,12 +142,19 @@ impl Header {
         }
         for (offset, expected) in [(21, 64), (22, 32), (23, 32)] {
             if bytes[offset] != expected {
-                return Err(HeaderError::Fixed { offset, found: bytes[offset], expected });
+                return Err(HeaderError::Fixed {
+                    offset,
+                    found: bytes[offset],
+                    expected,
+                });
             }
         }
         let usable_bytes = page_bytes - u32::from(bytes[20]);
         if usable_bytes < USABLE_BYTES_MIN {
-            return Err(HeaderError::Reserved { page_bytes, reserved_bytes: bytes[20] });
+            return Err(HeaderError::Reserved {
+                page_bytes,
+                reserved_bytes: bytes[20],
+            });
         }
         let encoding = match word(bytes, 56) {
             // 0: a database in which nothing was created yet.
@@ -176,7 +185,12 @@ impl Header {
 
 /// The big-endian word at `offset` of the header.
 fn word(bytes: &[u8; HEADER_BYTES], offset: usize) -> u32 {
-    u32::from_be_bytes([bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]])
+    u32::from_be_bytes([
+        bytes[offset],
+        bytes[offset + 1],
+        bytes[offset + 2],
+        bytes[offset + 3],
+    ])
 }
 
 /// Section 1.3.2: the value 1 stands for 65 536.
@@ -193,9 +207,17 @@ fn pages(bytes: &[u8; HEADER_BYTES], page_bytes: u32, file_bytes: u64) -> Result
     let held = file_bytes / u64::from(page_bytes);
     let stored = word(bytes, 28);
     let vouched = stored != 0 && word(bytes, 24) == word(bytes, 92);
-    let pages = if vouched { stored } else { u32::try_from(held).unwrap_or(u32::MAX).max(1) };
+    let pages = if vouched {
+        stored
+    } else {
+        u32::try_from(held).unwrap_or(u32::MAX).max(1)
+    };
     if u64::from(pages) > held {
-        return Err(HeaderError::Truncated { pages, page_bytes, file_bytes });
+        return Err(HeaderError::Truncated {
+            pages,
+            page_bytes,
+            file_bytes,
+        });
     }
     Ok(pages)
 }
@@ -234,7 +256,10 @@ mod tests {
     #[test]
     fn a_good_header() {
         let header = Header::parse(&good(3), 3 * 4096).unwrap();
-        assert_eq!((header.page_bytes, header.usable_bytes, header.pages), (4096, 4096, 3));
+        assert_eq!(
+            (header.page_bytes, header.usable_bytes, header.pages),
+            (4096, 4096, 3)
+        );
         assert_eq!(header.encoding, TextEncoding::Utf8);
         assert!(!header.write_ahead_log);
     }
@@ -254,25 +279,44 @@ mod tests {
             Header::parse(&bytes, 3 * 4096).unwrap_err()
         };
         assert_eq!(Header::parse(&[], 0), Err(HeaderError::Empty));
-        assert_eq!(Header::parse(&good(3)[..50], 50), Err(HeaderError::Short { file_bytes: 50 }));
+        assert_eq!(
+            Header::parse(&good(3)[..50], 50),
+            Err(HeaderError::Short { file_bytes: 50 })
+        );
         assert_eq!(damaged(0, b'X'), HeaderError::NotADatabase);
-        assert_eq!(damaged(16, 17), HeaderError::PageSize { page_bytes: 17 << 8 });
+        assert_eq!(
+            damaged(16, 17),
+            HeaderError::PageSize {
+                page_bytes: 17 << 8
+            }
+        );
         assert_eq!(damaged(19, 9), HeaderError::ReadVersion { version: 9 });
         assert_eq!(
             damaged(22, 31),
-            HeaderError::Fixed { offset: 22, found: 31, expected: 32 }
+            HeaderError::Fixed {
+                offset: 22,
+                found: 31,
+                expected: 32
+            }
         );
         assert_eq!(damaged(59, 4), HeaderError::Encoding { encoding: 4 });
         assert_eq!(
             Header::parse(&good(4), 3 * 4096),
-            Err(HeaderError::Truncated { pages: 4, page_bytes: 4096, file_bytes: 12_288 })
+            Err(HeaderError::Truncated {
+                pages: 4,
+                page_bytes: 4096,
+                file_bytes: 12_288
+            })
         );
         let mut small = good(3);
         small[16..18].copy_from_slice(&512u16.to_be_bytes());
         small[20] = 33;
         assert_eq!(
             Header::parse(&small, 3 * 4096),
-            Err(HeaderError::Reserved { page_bytes: 512, reserved_bytes: 33 })
+            Err(HeaderError::Reserved {
+                page_bytes: 512,
+                reserved_bytes: 33
+            })
         );
     }
 
@@ -282,6 +326,9 @@ mod tests {
         let bytes: Vec<u8> = (0..4096).map(|_| random.next_u64() as u8).collect();
         assert_eq!(Header::parse(&bytes, 4096), Err(HeaderError::Encrypted));
         let text = b"orderkey,custkey\n".repeat(512);
-        assert_eq!(Header::parse(&text, 512 * 17), Err(HeaderError::NotADatabase));
+        assert_eq!(
+            Header::parse(&text, 512 * 17),
+            Err(HeaderError::NotADatabase)
+        );
     }
 }

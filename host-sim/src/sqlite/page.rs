@@ -68,7 +68,12 @@ impl<'p> Cells<'p> {
         let count = usize::from(u16::from_be_bytes([count[0], count[1]]));
         let first = start + header_bytes;
         let pointers = page.get(first..first + 2 * count).ok_or(damaged)?;
-        Ok(Cells { page, number, start, pointers })
+        Ok(Cells {
+            page,
+            number,
+            start,
+            pointers,
+        })
     }
 
     fn len(&self) -> usize {
@@ -81,13 +86,19 @@ impl<'p> Cells<'p> {
 
     /// The bytes from cell `index` to the end of the page.
     fn cell(&self, index: usize) -> Result<&'p [u8], Corruption> {
-        let pointer = self.pointers.get(2 * index..2 * index + 2).ok_or(self.damaged())?;
+        let pointer = self
+            .pointers
+            .get(2 * index..2 * index + 2)
+            .ok_or(self.damaged())?;
         let offset = usize::from(u16::from_be_bytes([pointer[0], pointer[1]]));
         self.page.get(offset..).ok_or(self.damaged())
     }
 
     fn number_at(&self, bytes: &[u8]) -> Result<u32, Corruption> {
-        bytes.first_chunk().map(|word| u32::from_be_bytes(*word)).ok_or(self.damaged())
+        bytes
+            .first_chunk()
+            .map(|word| u32::from_be_bytes(*word))
+            .ok_or(self.damaged())
     }
 
     /// The first cell whose key, which `key` reads, is not below `rowid`; `len()` if none.
@@ -134,14 +145,20 @@ impl<'p> Cells<'p> {
         let (_, length) = varint::read(cell).ok_or(self.damaged())?;
         let cell = &cell[length..];
         let local_bytes = local_bytes(payload_bytes, self.page.len() as u64);
-        let local = usize::try_from(local_bytes).ok().and_then(|local| cell.get(..local));
+        let local = usize::try_from(local_bytes)
+            .ok()
+            .and_then(|local| cell.get(..local));
         let local = local.ok_or(self.damaged())?;
         let overflow = if local_bytes < payload_bytes {
             Some(self.number_at(&cell[local.len()..])?)
         } else {
             None
         };
-        Ok(Descent::Cell(LeafCell { payload_bytes, local, overflow }))
+        Ok(Descent::Cell(LeafCell {
+            payload_bytes,
+            local,
+            overflow,
+        }))
     }
 }
 
@@ -192,7 +209,10 @@ mod tests {
     #[test]
     fn other_pages_are_named() {
         let mut page = vec![0u8; 512];
-        assert_eq!(search(&page, 2, 1), Err(Corruption::PageKind { page: 2, kind: 0 }));
+        assert_eq!(
+            search(&page, 2, 1),
+            Err(Corruption::PageKind { page: 2, kind: 0 })
+        );
         page[0] = LEAF_INDEX;
         assert_eq!(search(&page, 2, 1), Err(Corruption::IndexPage { page: 2 }));
         page[0] = LEAF_TABLE;

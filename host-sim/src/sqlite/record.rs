@@ -54,7 +54,9 @@ pub enum RecordError {
 /// Reads a whole record into `values`, which is cleared first.
 pub fn read<'r>(record: &'r [u8], values: &mut Vec<Value<'r>>) -> Result<(), RecordError> {
     values.clear();
-    let damaged = RecordError::Header { record_bytes: record.len() };
+    let damaged = RecordError::Header {
+        record_bytes: record.len(),
+    };
     let (header_bytes, length) = varint::read(record).ok_or(damaged)?;
     let header_bytes = usize::try_from(header_bytes).map_err(|_| damaged)?;
     let mut types = record.get(length..header_bytes).ok_or(damaged)?;
@@ -64,7 +66,11 @@ pub fn read<'r>(record: &'r [u8], values: &mut Vec<Value<'r>>) -> Result<(), Rec
         types = &types[length..];
         values.push(value(serial_type, &mut body, values.len())?);
     }
-    if body.is_empty() { Ok(()) } else { Err(RecordError::Trailing { bytes: body.len() }) }
+    if body.is_empty() {
+        Ok(())
+    } else {
+        Err(RecordError::Trailing { bytes: body.len() })
+    }
 }
 
 /// Takes the value of `serial_type` off the front of `body`.
@@ -78,7 +84,12 @@ fn value<'r>(
         1..=4 => serial_type,
         5 => 6,
         6 | 7 => 8,
-        10 | 11 => return Err(RecordError::SerialType { column, serial_type }),
+        10 | 11 => {
+            return Err(RecordError::SerialType {
+                column,
+                serial_type,
+            });
+        }
         _ => (serial_type - 12) / 2,
     };
     let short = RecordError::Short { column };
@@ -100,7 +111,9 @@ fn value<'r>(
 fn integer(bytes: &[u8]) -> i64 {
     let negative = bytes.first().is_some_and(|&byte| byte >= 0x80);
     let start = if negative { -1i64 } else { 0 };
-    bytes.iter().fold(start, |value, &byte| (value << 8) | i64::from(byte))
+    bytes
+        .iter()
+        .fold(start, |value, &byte| (value << 8) | i64::from(byte))
 }
 
 #[cfg(test)]
@@ -146,11 +159,17 @@ mod tests {
     #[test]
     fn damage_is_named() {
         assert_eq!(values(&[]), Err(RecordError::Header { record_bytes: 0 }));
-        assert_eq!(values(&[3, 1]), Err(RecordError::Header { record_bytes: 2 }));
+        assert_eq!(
+            values(&[3, 1]),
+            Err(RecordError::Header { record_bytes: 2 })
+        );
         assert_eq!(values(&[0]), Err(RecordError::Header { record_bytes: 1 }));
         assert_eq!(
             values(&[2, 10]),
-            Err(RecordError::SerialType { column: 0, serial_type: 10 })
+            Err(RecordError::SerialType {
+                column: 0,
+                serial_type: 10
+            })
         );
         assert_eq!(values(&[3, 0, 2, 1]), Err(RecordError::Short { column: 1 }));
         assert_eq!(values(&[2, 0, 1]), Err(RecordError::Trailing { bytes: 1 }));

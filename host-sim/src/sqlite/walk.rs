@@ -194,18 +194,31 @@ impl Walk {
     /// `state` for `page`, if there is such a page.
     fn visit(&self, page: u32, state: impl FnOnce(u32) -> State) -> State {
         if page == 0 || page > self.table.pages {
-            return State::Corrupt(Corruption::PageNumber { page, pages: self.table.pages });
+            return State::Corrupt(Corruption::PageNumber {
+                page,
+                pages: self.table.pages,
+            });
         }
         state(page)
     }
 
     /// The part of `bytes` that SQLite uses, if they are one page.
     fn usable<'b>(&self, page: u32, bytes: &'b [u8]) -> Result<&'b [u8], Corruption> {
-        let Table { page_bytes, usable_bytes, .. } = self.table;
+        let Table {
+            page_bytes,
+            usable_bytes,
+            ..
+        } = self.table;
         if bytes.len() != page_bytes as usize {
-            return Err(Corruption::Supply { page, page_bytes, supplied: bytes.len() });
+            return Err(Corruption::Supply {
+                page,
+                page_bytes,
+                supplied: bytes.len(),
+            });
         }
-        bytes.get(..usable_bytes as usize).ok_or(Corruption::Offset { page })
+        bytes
+            .get(..usable_bytes as usize)
+            .ok_or(Corruption::Offset { page })
     }
 
     fn tree_page(&mut self, page: u32, bytes: &[u8]) -> State {
@@ -254,7 +267,10 @@ impl Walk {
         let (held, payload_bytes) = (self.record.len() as u64, self.payload_bytes);
         match u32::from_be_bytes(*next) {
             _ if taken == 0 => State::Corrupt(Corruption::Offset { page }),
-            0 => State::Corrupt(Corruption::ChainEnds { held, payload_bytes }),
+            0 => State::Corrupt(Corruption::ChainEnds {
+                held,
+                payload_bytes,
+            }),
             next => self.visit(next, |page| State::Overflow { page }),
         }
     }

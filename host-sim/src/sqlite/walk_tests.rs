@@ -13,32 +13,51 @@ fn made(page_bytes: u32, rows: i64, seed: u64) -> (Vec<u8>, Table, Vec<(i64, Opt
     let path = folder.path().join("file.db");
     let mut random = Random::new(seed);
     let mut connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "page_size", page_bytes).unwrap();
+    connection
+        .pragma_update(None, "page_size", page_bytes)
+        .unwrap();
     let transaction = connection.transaction().unwrap();
-    transaction.execute_batch("CREATE TABLE first (a); CREATE TABLE t (b BLOB)").unwrap();
+    transaction
+        .execute_batch("CREATE TABLE first (a); CREATE TABLE t (b BLOB)")
+        .unwrap();
     let mut keys = vec![i64::MIN, i64::MAX, 0, -1, 1];
     keys.extend((0..rows).map(|row| (row - rows / 2) * 3));
     keys.sort_unstable();
     keys.dedup();
     let mut expected = Vec::new();
     for &key in &keys {
-        let longest = if random.below(8) == 0 { 4 * u64::from(page_bytes) } else { 120 };
-        let blob: Vec<u8> = (0..random.below(longest)).map(|_| random.next_u64() as u8).collect();
+        let longest = if random.below(8) == 0 {
+            4 * u64::from(page_bytes)
+        } else {
+            120
+        };
+        let blob: Vec<u8> = (0..random.below(longest))
+            .map(|_| random.next_u64() as u8)
+            .collect();
         transaction
-            .execute("INSERT INTO t (rowid, b) VALUES (?1, ?2)", params![key, blob])
+            .execute(
+                "INSERT INTO t (rowid, b) VALUES (?1, ?2)",
+                params![key, blob],
+            )
             .unwrap();
         expected.push((key, Some(blob)));
     }
     for (key, blob) in &mut expected {
         if random.below(10) == 0 {
-            transaction.execute("DELETE FROM t WHERE rowid = ?1", [*key]).unwrap();
+            transaction
+                .execute("DELETE FROM t WHERE rowid = ?1", [*key])
+                .unwrap();
             *blob = None;
         }
     }
     transaction.commit().unwrap();
     drop(connection);
     expected.push((2, None));
-    let table = Database::open(&path).unwrap().table(Some("t")).unwrap().table;
+    let table = Database::open(&path)
+        .unwrap()
+        .table(Some("t"))
+        .unwrap()
+        .table;
     (std::fs::read(&path).unwrap(), table, expected)
 }
 
@@ -59,7 +78,11 @@ fn finds_what_sqlite_stored_at_every_page_size() {
         assert_eq!(table.page_bytes, 1 << shift);
         for (rowid, content) in expected {
             let found = walk_file(&file, &table, rowid).unwrap();
-            assert_eq!(found.as_deref().map(blob), content, "rowid {rowid}, 2^{shift} byte pages");
+            assert_eq!(
+                found.as_deref().map(blob),
+                content,
+                "rowid {rowid}, 2^{shift} byte pages"
+            );
         }
     }
 }
@@ -67,12 +90,18 @@ fn finds_what_sqlite_stored_at_every_page_size() {
 #[test]
 fn the_schema_table_on_page_one_is_a_table_too() {
     let (file, table, _) = made(512, 10, 1);
-    let schema = Table { root_page: 1, ..table };
+    let schema = Table {
+        root_page: 1,
+        ..table
+    };
     let record = walk_file(&file, &schema, 2).unwrap().unwrap();
     let mut values = Vec::new();
     crate::sqlite::record::read(&record, &mut values).unwrap();
     assert_eq!(values[1], crate::sqlite::Value::Text(b"t"));
-    assert_eq!(values[3], crate::sqlite::Value::Integer(i64::from(table.root_page)));
+    assert_eq!(
+        values[3],
+        crate::sqlite::Value::Integer(i64::from(table.root_page))
+    );
 }
 
 #[test]
@@ -98,9 +127,16 @@ fn reserved_bytes_at_the_end_of_pages_are_left_alone() {
     connection = Connection::open(&path).unwrap();
     let blobs: Vec<Vec<u8>> = (0..200).map(|row| vec![row as u8; row * 13]).collect();
     for (row, blob) in blobs.iter().enumerate() {
-        connection.execute("INSERT INTO t (rowid, b) VALUES (?1, ?2)", params![row as i64, blob]).unwrap();
+        connection
+            .execute(
+                "INSERT INTO t (rowid, b) VALUES (?1, ?2)",
+                params![row as i64, blob],
+            )
+            .unwrap();
     }
-    let sound: String = connection.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+    let sound: String = connection
+        .query_row("PRAGMA integrity_check", [], |r| r.get(0))
+        .unwrap();
     assert_eq!(sound, "ok");
     drop(connection);
     let table = Database::open(&path).unwrap().table(None).unwrap().table;
@@ -134,8 +170,16 @@ fn a_tree_in_a_circle_ends() {
     let mut file = vec![0u8; 1024];
     file[512] = 5;
     file[512 + 11] = 2;
-    let table = Table { root_page: 2, page_bytes: 512, usable_bytes: 512, pages: 2 };
-    assert_eq!(walk_file(&file, &table, 1), Err(Corruption::TooDeep { page: 2 }));
+    let table = Table {
+        root_page: 2,
+        page_bytes: 512,
+        usable_bytes: 512,
+        pages: 2,
+    };
+    assert_eq!(
+        walk_file(&file, &table, 1),
+        Err(Corruption::TooDeep { page: 2 })
+    );
 }
 
 #[test]
@@ -150,10 +194,18 @@ fn an_overflow_chain_in_a_circle_ends() {
     let local = if local <= 477 { local } else { 39 };
     file[536 + local + 3] = 3;
     file[1024 + 3] = 3;
-    let table = Table { root_page: 2, page_bytes: 512, usable_bytes: 512, pages: 3 };
+    let table = Table {
+        root_page: 2,
+        page_bytes: 512,
+        usable_bytes: 512,
+        pages: 3,
+    };
     assert_eq!(walk_file(&file, &table, 1).unwrap().unwrap().len(), 300_000);
     file[1024 + 3] = 0;
-    assert!(matches!(walk_file(&file, &table, 1), Err(Corruption::ChainEnds { .. })));
+    assert!(matches!(
+        walk_file(&file, &table, 1),
+        Err(Corruption::ChainEnds { .. })
+    ));
     file[1024 + 3] = 9;
     assert_eq!(
         walk_file(&file, &table, 1),
@@ -161,19 +213,43 @@ fn an_overflow_chain_in_a_circle_ends() {
     );
     file[532..536].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
     file[536] = 1;
-    assert!(matches!(walk_file(&file, &table, 1), Err(Corruption::RecordTooLong { .. })));
+    assert!(matches!(
+        walk_file(&file, &table, 1),
+        Err(Corruption::RecordTooLong { .. })
+    ));
 }
 
 #[test]
 fn a_page_of_the_wrong_size_is_refused() {
-    let table = Table { root_page: 1, page_bytes: 512, usable_bytes: 512, pages: 1 };
+    let table = Table {
+        root_page: 1,
+        page_bytes: 512,
+        usable_bytes: 512,
+        pages: 1,
+    };
     let mut walk = Walk::start(1, &table);
     walk.supply(&[0; 511]);
-    let refused = Corruption::Supply { page: 1, page_bytes: 512, supplied: 511 };
+    let refused = Corruption::Supply {
+        page: 1,
+        page_bytes: 512,
+        supplied: 511,
+    };
     assert_eq!(walk.next(), Step::Corrupt(refused));
-    let outside = Walk::start(1, &Table { root_page: 0, ..table });
-    assert!(matches!(outside.next(), Step::Corrupt(Corruption::PageNumber { page: 0, .. })));
-    let odd = Table { usable_bytes: 600, ..table };
+    let outside = Walk::start(
+        1,
+        &Table {
+            root_page: 0,
+            ..table
+        },
+    );
+    assert!(matches!(
+        outside.next(),
+        Step::Corrupt(Corruption::PageNumber { page: 0, .. })
+    ));
+    let odd = Table {
+        usable_bytes: 600,
+        ..table
+    };
     assert!(walk_file(&[0; 512], &odd, 1).is_err());
 }
 
