@@ -172,7 +172,7 @@ pub struct DemoArgs {
     #[arg(long, value_enum, default_value_t = DatasetArg::Orders)]
     pub dataset: DatasetArg,
 
-    /// TPC-H scale factor of `orders`: 0.1 is 150 000 rows, 22 MB.
+    /// TPC-H scale factor of `orders`: 0.1 is 150 000 rows, 17 MB.
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
     pub scale: f64,
 

@@ -18,7 +18,7 @@
 //! page size, so neither needs padding. A file that has something else after its last page is
 //! never put on the drive: a snapshot ends with the last page.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -341,13 +341,6 @@ impl Placement {
     pub fn bytes(&self) -> u64 {
         self.blocks * u64::from(self.block_bytes)
     }
-}
-
-/// Whether `path` is exactly as long as the database in it.
-pub fn is_exact(path: &Path, placement: &Placement) -> bool {
-    File::open(path)
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| metadata.len() == placement.bytes())
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `world` | the two traits through which all this reaches an agent |
+//! | `world` | the trait through which all this reaches an agent |
+//! | `command` | `host-sim demo` from its arguments to its exit status |
 //! | `plan` | which keys |
 //! | `calls` | arguments and replies of the programs that are called |
 //! | `chain` | the chain of cells that `chase` follows, to measure a read on the DPU |
@@ -22,14 +23,18 @@ pub mod calibration;
 pub mod calls;
 pub mod chain;
 pub mod check;
+pub mod command;
 pub mod drive;
 mod jobs;
 pub mod plan;
 pub mod run;
+#[cfg(test)]
+mod virtual_world;
 pub mod world;
 
 pub use calibration::Calibration;
 pub use calls::{Calls, ShippedCalls};
+pub use command::{DemoError, WorldSpec, command};
 pub use plan::{Plan, plan};
 pub use run::{Outcome, RunError, Setup, run};
 pub use world::{Done, Failure, Instance, WireCounters, World};

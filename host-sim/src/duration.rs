@@ -23,7 +23,7 @@ pub enum DurationError {
     /// What stands before the unit is no number.
     #[error("{0:?} is not a number: give a duration like 100us, 1.5ms or 2s")]
     Number(String),
-    /// Over [`DURATION_MAX`].
+    /// Over an hour.
     #[error("that is longer than an hour")]
     TooLong,
 }

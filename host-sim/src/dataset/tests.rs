@@ -9,6 +9,11 @@ fn ignore(_: Progress) -> bool {
     true
 }
 
+/// Whether `path` is exactly as long as the database in it.
+fn is_exact(path: &Path, placement: &Placement) -> bool {
+    fs::metadata(path).unwrap().len() == placement.bytes()
+}
+
 /// Small enough for a test, large enough for two levels everywhere but at 64 KiB.
 fn small(page_bytes: u32) -> Dataset {
     Dataset {

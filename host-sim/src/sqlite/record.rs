@@ -102,7 +102,7 @@ fn value<'r>(
         9 => Value::Integer(1),
         7 => Value::Real(f64::from_bits(integer(taken) as u64)),
         1..=6 => Value::Integer(integer(taken)),
-        _ if serial_type % 2 == 0 => Value::Blob(taken),
+        _ if serial_type.is_multiple_of(2) => Value::Blob(taken),
         _ => Value::Text(taken),
     })
 }
