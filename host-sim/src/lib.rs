@@ -1,6 +1,15 @@
 //! The Outboard agent on a laptop: file-backed drive, in-process wire, benches, demo.
 
 pub mod bench;
+pub mod cli;
+pub mod dataset;
+pub mod demo;
+pub mod duration;
+pub mod interrupt;
+pub mod progress;
+pub mod random;
 pub mod relay;
+pub mod report;
+pub mod sqlite;
 pub mod tap;
 pub mod wire;
