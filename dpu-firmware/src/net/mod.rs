@@ -179,6 +179,25 @@ impl<D: PacketDevice> Net<D> {
             .unwrap_or(&[])
     }
 
+    /// Copies the bytes received and not consumed, also where they lie in two pieces. Returns
+    /// how many fitted.
+    pub fn peek(&mut self, id: ConnectionId, bytes: &mut [u8]) -> usize {
+        let Some(index) = self.front.find(id) else {
+            return 0;
+        };
+        self.front.shards[index]
+            .socket_mut()
+            .peek_slice(bytes)
+            .unwrap_or(0)
+    }
+
+    /// Asks for `Writable` as if a `send` had taken less than all.
+    pub fn want_writable(&mut self, id: ConnectionId) {
+        if let Some(index) = self.front.find(id) {
+            self.front.slots[index].short_send = true;
+        }
+    }
+
     /// How many bytes were received and not consumed, in one piece or two.
     pub fn unread(&self, id: ConnectionId) -> usize {
         self.front
