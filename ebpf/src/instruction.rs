@@ -18,7 +18,11 @@ impl Register {
 
     /// The register of that number, if there is one.
     pub const fn new(number: u8) -> Option<Register> {
-        if number <= 10 { Some(Register(number)) } else { None }
+        if number <= 10 {
+            Some(Register(number))
+        } else {
+            None
+        }
     }
 
     /// Its number.
@@ -156,7 +160,11 @@ impl AluOp {
                 return Ok(candidate);
             }
         }
-        Err(if known { Malformed::Field(Field::Offset) } else { Malformed::Opcode })
+        Err(if known {
+            Malformed::Field(Field::Offset)
+        } else {
+            Malformed::Opcode
+        })
     }
 }
 
@@ -518,16 +526,32 @@ impl Instruction {
     pub fn encode(&self) -> (u64, Option<u64>) {
         let first = match *self {
             Instruction::LoadWide { dst, value } => return encode_wide(dst, value),
-            Instruction::Alu { width, op, dst, src } => {
+            Instruction::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => {
                 let (code, offset) = op.code();
                 two_operands(alu_class(width), code, dst, src, offset)
             }
             Instruction::Negate { width, dst } => {
                 Slot::new(alu_class(width) | alu::NEG, dst.0, 0, 0, 0)
             }
-            Instruction::MoveSigned { width, from, dst, src } => {
+            Instruction::MoveSigned {
+                width,
+                from,
+                dst,
+                src,
+            } => {
                 let offset = from.bytes() as i16 * 8;
-                Slot::new(alu_class(width) | isa::X | alu::MOV, dst.0, src.0, offset, 0)
+                Slot::new(
+                    alu_class(width) | isa::X | alu::MOV,
+                    dst.0,
+                    src.0,
+                    offset,
+                    0,
+                )
             }
             Instruction::Swap { order, size, dst } => {
                 let opcode = match order {
@@ -537,11 +561,22 @@ impl Instruction {
                 };
                 Slot::new(opcode, dst.0, 0, 0, size.bytes() as i32 * 8)
             }
-            Instruction::Load { size, signed, dst, base, offset } => {
+            Instruction::Load {
+                size,
+                signed,
+                dst,
+                base,
+                offset,
+            } => {
                 let mode = if signed { isa::MEMSX } else { isa::MEM };
                 Slot::new(isa::LDX | mode | size.bits(), dst.0, base.0, offset, 0)
             }
-            Instruction::Store { size, base, offset, src } => match src {
+            Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            } => match src {
                 Operand::Register(src) => {
                     Slot::new(isa::STX | isa::MEM | size.bits(), base.0, src.0, offset, 0)
                 }
@@ -549,7 +584,13 @@ impl Instruction {
                     Slot::new(isa::ST | isa::MEM | size.bits(), base.0, 0, offset, imm)
                 }
             },
-            Instruction::Atomic { width, op, base, offset, src } => {
+            Instruction::Atomic {
+                width,
+                op,
+                base,
+                offset,
+                src,
+            } => {
                 let opcode = match width {
                     Width::Bits32 => op::ATOMIC32,
                     Width::Bits64 => op::ATOMIC64,
@@ -557,12 +598,17 @@ impl Instruction {
                 Slot::new(opcode, base.0, src.0, offset, op.imm())
             }
             Instruction::Jump { offset, long: true } => Slot::new(op::GOTOL, 0, 0, 0, offset),
-            Instruction::Jump { offset, long: false } => {
-                Slot::new(op::JA, 0, 0, offset as i16, 0)
-            }
-            Instruction::JumpIf { width, condition, dst, src, offset } => {
-                two_operands(jump_class(width), condition.code(), dst, src, offset)
-            }
+            Instruction::Jump {
+                offset,
+                long: false,
+            } => Slot::new(op::JA, 0, 0, offset as i16, 0),
+            Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            } => two_operands(jump_class(width), condition.code(), dst, src, offset),
             Instruction::CallHelper { id } => Slot::new(op::CALL, 0, call::HELPER, 0, id as i32),
             Instruction::CallLocal { offset } => Slot::new(op::CALL, 0, call::LOCAL, 0, offset),
             Instruction::Exit => Slot::new(op::EXIT, 0, 0, 0, 0),
@@ -572,7 +618,11 @@ impl Instruction {
 
     /// How many slots it takes.
     pub const fn slots(&self) -> usize {
-        if matches!(self, Instruction::LoadWide { .. }) { 2 } else { 1 }
+        if matches!(self, Instruction::LoadWide { .. }) {
+            2
+        } else {
+            1
+        }
     }
 }
 
@@ -654,14 +704,21 @@ fn operand(slot: Slot) -> Result<Operand, Malformed> {
 
 /// Sections 4.1 and 4.2.
 fn decode_alu(slot: Slot) -> Result<Instruction, Malformed> {
-    let width = if slot.class() == isa::ALU64 { Width::Bits64 } else { Width::Bits32 };
+    let width = if slot.class() == isa::ALU64 {
+        Width::Bits64
+    } else {
+        Width::Bits32
+    };
     let code = slot.opcode() & 0xf0;
     match code {
         alu::END => return decode_swap(slot),
         alu::NEG if slot.is_register_form() => return Err(Malformed::Opcode),
         alu::NEG => {
             unused(slot, &[Field::Src, Field::Offset, Field::Imm])?;
-            return Ok(Instruction::Negate { width, dst: written(slot)? });
+            return Ok(Instruction::Negate {
+                width,
+                dst: written(slot)?,
+            });
         }
         alu::MOV if slot.is_register_form() && slot.offset() != 0 => {
             unused(slot, &[Field::Imm])?;
@@ -672,12 +729,22 @@ fn decode_alu(slot: Slot) -> Result<Instruction, Malformed> {
                 _ => return Err(Malformed::Field(Field::Offset)),
             };
             let (dst, src) = (written(slot)?, src(slot)?);
-            return Ok(Instruction::MoveSigned { width, from, dst, src });
+            return Ok(Instruction::MoveSigned {
+                width,
+                from,
+                dst,
+                src,
+            });
         }
         _ => {}
     }
     let op = AluOp::of(code, slot.offset())?;
-    Ok(Instruction::Alu { width, op, dst: written(slot)?, src: operand(slot)? })
+    Ok(Instruction::Alu {
+        width,
+        op,
+        dst: written(slot)?,
+        src: operand(slot)?,
+    })
 }
 
 /// Section 4.2.
@@ -695,7 +762,11 @@ fn decode_swap(slot: Slot) -> Result<Instruction, Malformed> {
         64 => Size::Double,
         _ => return Err(Malformed::Field(Field::Imm)),
     };
-    Ok(Instruction::Swap { order, size, dst: written(slot)? })
+    Ok(Instruction::Swap {
+        order,
+        size,
+        dst: written(slot)?,
+    })
 }
 
 /// Section 4.3.
@@ -703,16 +774,24 @@ fn decode_jump(slot: Slot) -> Result<Instruction, Malformed> {
     match slot.opcode() {
         op::JA => {
             unused(slot, &[Field::Dst, Field::Src, Field::Imm])?;
-            Ok(Instruction::Jump { offset: i32::from(slot.offset()), long: false })
+            Ok(Instruction::Jump {
+                offset: i32::from(slot.offset()),
+                long: false,
+            })
         }
         op::GOTOL => {
             unused(slot, &[Field::Dst, Field::Src, Field::Offset])?;
-            Ok(Instruction::Jump { offset: slot.imm(), long: true })
+            Ok(Instruction::Jump {
+                offset: slot.imm(),
+                long: true,
+            })
         }
         op::CALL => {
             unused(slot, &[Field::Dst, Field::Offset])?;
             match slot.src() {
-                call::HELPER => Ok(Instruction::CallHelper { id: slot.imm() as u32 }),
+                call::HELPER => Ok(Instruction::CallHelper {
+                    id: slot.imm() as u32,
+                }),
                 call::LOCAL => Ok(Instruction::CallLocal { offset: slot.imm() }),
                 src => Err(Malformed::CallKind { src }),
             }
@@ -724,11 +803,23 @@ fn decode_jump(slot: Slot) -> Result<Instruction, Malformed> {
         }
         _ => {
             let code = slot.opcode() & 0xf0;
-            let condition = Condition::ALL.into_iter().find(|condition| condition.code() == code);
+            let condition = Condition::ALL
+                .into_iter()
+                .find(|condition| condition.code() == code);
             let condition = condition.ok_or(Malformed::Opcode)?;
-            let width = if slot.class() == isa::JMP { Width::Bits64 } else { Width::Bits32 };
+            let width = if slot.class() == isa::JMP {
+                Width::Bits64
+            } else {
+                Width::Bits32
+            };
             let (dst, src, offset) = (dst(slot)?, operand(slot)?, slot.offset());
-            Ok(Instruction::JumpIf { width, condition, dst, src, offset })
+            Ok(Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            })
         }
     }
 }
@@ -743,7 +834,13 @@ fn decode_load(slot: Slot) -> Result<Instruction, Malformed> {
     };
     unused(slot, &[Field::Imm])?;
     let (dst, base, offset) = (written(slot)?, src(slot)?, slot.offset());
-    Ok(Instruction::Load { size, signed, dst, base, offset })
+    Ok(Instruction::Load {
+        size,
+        signed,
+        dst,
+        base,
+        offset,
+    })
 }
 
 /// Sections 5.1 and 5.3, stores.
@@ -754,12 +851,22 @@ fn decode_store(slot: Slot) -> Result<Instruction, Malformed> {
         isa::MEM if is_register => {
             unused(slot, &[Field::Imm])?;
             let (base, src) = (dst(slot)?, Operand::Register(src(slot)?));
-            Ok(Instruction::Store { size, base, offset, src })
+            Ok(Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            })
         }
         isa::MEM => {
             unused(slot, &[Field::Src])?;
             let (base, src) = (dst(slot)?, Operand::Immediate(slot.imm()));
-            Ok(Instruction::Store { size, base, offset, src })
+            Ok(Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            })
         }
         isa::ATOMIC if is_register => {
             let width = match size {
@@ -773,7 +880,13 @@ fn decode_store(slot: Slot) -> Result<Instruction, Malformed> {
             if op.writes_source() && src == Register::FRAME {
                 return Err(Malformed::FramePointerWritten);
             }
-            Ok(Instruction::Atomic { width, op, base, offset, src })
+            Ok(Instruction::Atomic {
+                width,
+                op,
+                base,
+                offset,
+                src,
+            })
         }
         _ => Err(Malformed::Opcode),
     }
@@ -784,18 +897,30 @@ fn decode_wide(slot: Slot, next: Option<Slot>) -> Result<Instruction, Malformed>
     if slot.opcode() != op::LDDW {
         let mode = slot.opcode() & 0xe0;
         let is_legacy = mode == isa::ABS || mode == isa::IND;
-        return Err(if is_legacy { Malformed::Legacy } else { Malformed::Opcode });
+        return Err(if is_legacy {
+            Malformed::Legacy
+        } else {
+            Malformed::Opcode
+        });
     }
     unused(slot, &[Field::Offset])?;
-    let next = next.filter(|next| next.0 as u32 == 0).ok_or(Malformed::WideSecond)?;
+    let next = next
+        .filter(|next| next.0 as u32 == 0)
+        .ok_or(Malformed::WideSecond)?;
     let (low, high) = (slot.imm() as u32, next.imm() as u32);
     let value = match slot.src() {
         wide::CONST => WideValue::Number(u64::from(low) | u64::from(high) << 32),
         wide::SCRATCH if high == 0 => WideValue::Scratch { offset: low },
         wide::MAP if high == 0 => WideValue::Map { index: low },
-        wide::MAP_VALUE => WideValue::MapValue { index: low, offset: high },
+        wide::MAP_VALUE => WideValue::MapValue {
+            index: low,
+            offset: high,
+        },
         wide::SCRATCH | wide::MAP => return Err(Malformed::WideSecond),
         src => return Err(Malformed::WideSource { src }),
     };
-    Ok(Instruction::LoadWide { dst: written(slot)?, value })
+    Ok(Instruction::LoadWide {
+        dst: written(slot)?,
+        value,
+    })
 }

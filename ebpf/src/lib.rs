@@ -45,7 +45,9 @@ pub mod rbpf_engine;
 mod semantics;
 pub mod state;
 
-pub use check::{Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with};
+pub use check::{
+    Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with,
+};
 pub use engine::{Engine, Interpreter};
 pub use fault::{Fault, FaultKind, Outcome};
 pub use host::{HelperResult, HelperSpec, Host, NoHost};

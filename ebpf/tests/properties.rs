@@ -13,8 +13,16 @@ use support::generate::{HELPER_ACTS, HELPER_WAITS, MEMORY_BYTES, Set, program};
 use support::{Ran, run_program, scratch};
 
 const HELPERS: &[HelperSpec] = &[
-    HelperSpec { id: HELPER_ACTS, name: "acts", length_arg: Some(2) },
-    HelperSpec { id: HELPER_WAITS, name: "waits", length_arg: None },
+    HelperSpec {
+        id: HELPER_ACTS,
+        name: "acts",
+        length_arg: Some(2),
+    },
+    HelperSpec {
+        id: HELPER_WAITS,
+        name: "waits",
+        length_arg: None,
+    },
 ];
 
 /// Writes to scratch, and keeps a trace of its calls.
@@ -256,8 +264,13 @@ proptest! {
 }
 
 fn sample_image() -> ImageBuilder {
-    let spec =
-        MapSpec { kind: 2, key_bytes: 4, value_bytes: 16, entries_max: 4, ..MapSpec::default() };
+    let spec = MapSpec {
+        kind: 2,
+        key_bytes: 4,
+        value_bytes: 16,
+        entries_max: 4,
+        ..MapSpec::default()
+    };
     ImageBuilder::new()
         .scratch(8192, 64)
         .args_max(16)
