@@ -55,6 +55,8 @@ struct Ring {
     sent: RefCell<VecDeque<Packet>>,
     free: RefCell<Vec<Box<[u8]>>>,
     dropped: Cell<u64>,
+    /// Bytes of all packets that were sent, lost or not.
+    bytes: Cell<u64>,
 }
 
 impl Ring {
@@ -66,6 +68,7 @@ impl Ring {
             sent: RefCell::new(VecDeque::with_capacity(slots)),
             free: RefCell::new(buffers),
             dropped: Cell::new(0),
+            bytes: Cell::new(0),
         })
     }
 }
@@ -101,6 +104,20 @@ pub fn wire(config: WireConfig) -> (WireEnd, WireEnd) {
 }
 
 impl WireEnd {
+    /// Bytes of the packets that this end sent.
+    pub fn bytes_sent(&self) -> u64 {
+        self.transmit.ring.bytes.get()
+    }
+
+    /// When the packet arrives here that is next to do so, microseconds; `None` where none is
+    /// under way.
+    pub fn next_arrival_us(&self) -> Option<u64> {
+        if self.receive.packet.is_some() {
+            return Some(0);
+        }
+        self.receive.ring.sent.borrow().front().map(|packet| packet.arrives_us)
+    }
+
     /// Packets that this end sent and the wire lost.
     pub fn lost(&self) -> u64 {
         self.transmit.ring.dropped.get()
@@ -202,6 +219,8 @@ impl PacketTransmit for WireTransmit {
     }
 
     fn commit(&mut self, now_us: u64) {
+        let carried = self.ring.bytes.get() + self.bytes as u64;
+        self.ring.bytes.set(carried);
         if self.happens(self.config.loss_ppm) {
             // The buffer is kept for the next packet.
             self.ring.dropped.set(self.ring.dropped.get() + 1);

@@ -311,6 +311,20 @@ impl<D: PacketDevice> Net<D> {
         }
     }
 
+    /// Whether bytes may still be queued: the connection is there and was not closed on our side.
+    pub fn may_send(&self, id: ConnectionId) -> bool {
+        self.front
+            .find(id)
+            .is_some_and(|index| self.front.shards[index].socket().may_send())
+    }
+
+    /// Whether bytes are there to be read, or may still come.
+    pub fn may_receive(&self, id: ConnectionId) -> bool {
+        self.front
+            .find(id)
+            .is_some_and(|index| self.front.shards[index].socket().may_recv())
+    }
+
     /// How many bytes are queued that the peer has not acknowledged.
     pub fn unsent(&self, id: ConnectionId) -> usize {
         let Some(index) = self.front.find(id) else {
