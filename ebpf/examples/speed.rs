@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use ebpf::limits::STACK_BYTES;
+use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{Memory, NoHost, Outcome, Program, RegionId, State, asm, check};
 
 const ROUNDS: usize = 30;
@@ -101,7 +101,10 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 fn main() {
-    println!("{:<16}{:>14}{:>14}{:>10}{:>8}", "program", "instructions", "ns, ours", "ns, rbpf", "ratio");
+    println!(
+        "{:<16}{:>14}{:>14}{:>10}{:>8}",
+        "program", "instructions", "ns, ours", "ns, rbpf", "ratio"
+    );
     for (name, text) in PROGRAMS {
         let slots = asm::assemble(text).expect("the program assembles");
         let mut buffers: Vec<Vec<u8>> = (0..BUFFERS).map(sorted_keys).collect();
@@ -127,11 +130,35 @@ fn main() {
             theirs / ours
         );
     }
+    time_check();
+}
+
+/// The check of the longest program there may be: atomics and swaps, which take longest to decode,
+/// and as many functions as there may be.
+fn time_check() {
+    let body = "lock cmpxchg [r10-8], r1\nbswap64 r1\njsle r1, r2, -1\n".repeat(20);
+    let function = format!("{body}call local +0\nexit\n");
+    let mut slots = asm::assemble(&function.repeat(CODE_SLOTS_MAX / 62)).expect("it assembles");
+    slots.resize(CODE_SLOTS_MAX, 0x95);
+    let (mut best, mut functions) = (f64::MAX, 0);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let checked = check(black_box(&slots), &[0], &[]);
+        best = best.min(start.elapsed().as_secs_f64());
+        functions = checked.map_or(0, |checked| checked.functions().len());
+    }
+    println!(
+        "check of {} slots, {functions} functions: {:.0} us",
+        slots.len(),
+        best * 1e6
+    );
 }
 
 /// A page of rising 8-byte keys.
 fn sorted_keys(seed: usize) -> Vec<u8> {
-    (0..BUFFER_BYTES / 8).flat_map(|index| ((index * 8 + seed) as u64).to_le_bytes()).collect()
+    (0..BUFFER_BYTES / 8)
+        .flat_map(|index| ((index * 8 + seed) as u64).to_le_bytes())
+        .collect()
 }
 
 fn run_ours(slots: &[u64], buffer: &mut [u8]) -> (f64, u64, u64) {
@@ -146,10 +173,18 @@ fn run_ours(slots: &[u64], buffer: &mut [u8]) -> (f64, u64, u64) {
     let start = Instant::now();
     let mut outcome = Outcome::Yielded;
     while outcome == Outcome::Yielded {
-        outcome = ebpf::run(black_box(&program), &mut state, &mut memory, &mut NoHost, 10_000);
+        outcome = ebpf::run(
+            black_box(&program),
+            &mut state,
+            &mut memory,
+            &mut NoHost,
+            10_000,
+        );
     }
     let seconds = start.elapsed().as_secs_f64();
-    let Outcome::Exit { r0 } = outcome else { panic!("{outcome}") };
+    let Outcome::Exit { r0 } = outcome else {
+        panic!("{outcome}")
+    };
     (seconds, r0, state.spent())
 }
 
@@ -157,6 +192,8 @@ fn run_rbpf(slots: &[u64], buffer: &mut [u8]) -> (f64, u64) {
     let code: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
     let vm = rbpf::EbpfVmRaw::new(Some(&code)).expect("rbpf takes the program");
     let start = Instant::now();
-    let r0 = vm.execute_program(black_box(buffer)).expect("rbpf runs the program");
+    let r0 = vm
+        .execute_program(black_box(buffer))
+        .expect("rbpf runs the program");
     (start.elapsed().as_secs_f64(), r0)
 }

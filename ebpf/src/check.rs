@@ -12,9 +12,10 @@ use core::fmt;
 
 use heapless::Vec;
 
+use crate::decode::Malformed;
 use crate::host::HelperSpec;
 use crate::image::Image;
-use crate::instruction::{Instruction, Malformed, WideValue};
+use crate::instruction::{Instruction, WideValue};
 use crate::limits::{CODE_SLOTS_MAX, FUNCTIONS_MAX};
 
 /// A stretch of code that is entered at its start.
@@ -46,7 +47,9 @@ impl Checked {
 
     /// The function that starts at a slot.
     pub fn function_at(&self, start: u32) -> Option<Function> {
-        let index = self.functions.binary_search_by_key(&start, |function| function.start);
+        let index = self
+            .functions
+            .binary_search_by_key(&start, |function| function.start);
         self.functions.get(index.ok()?).copied()
     }
 }
@@ -149,7 +152,10 @@ impl fmt::Display for RefusalKind {
         match self {
             RefusalKind::Empty => f.write_str("the program has no code"),
             RefusalKind::TooLong { slots } => {
-                write!(f, "the program has {slots} slots, more than {CODE_SLOTS_MAX}")
+                write!(
+                    f,
+                    "the program has {slots} slots, more than {CODE_SLOTS_MAX}"
+                )
             }
             RefusalKind::TooManyFunctions => {
                 write!(f, "the program has more than {FUNCTIONS_MAX} functions")
@@ -178,8 +184,14 @@ impl fmt::Display for RefusalKind {
                 f.write_str("the function's last instruction is neither an exit nor a jump")
             }
             RefusalKind::UnknownHelper { helper } => write!(f, "there is no helper {helper:#x}"),
-            RefusalKind::ScratchOffset { offset, scratch_bytes } => {
-                write!(f, "names byte {offset} of a scratch of {scratch_bytes} bytes")
+            RefusalKind::ScratchOffset {
+                offset,
+                scratch_bytes,
+            } => {
+                write!(
+                    f,
+                    "names byte {offset} of a scratch of {scratch_bytes} bytes"
+                )
             }
             RefusalKind::NoMap { index } => write!(f, "there is no map {index}"),
         }
@@ -194,12 +206,16 @@ impl core::error::Error for Refusal {}
 ///
 /// # Errors
 /// The first thing wrong; see [`RefusalKind`].
-pub fn check(
-    slots: &[u64],
-    entries: &[u32],
-    helpers: &[HelperSpec],
-) -> Result<Checked, Refusal> {
-    check_with(slots, entries, helpers, &Resources { scratch_bytes: u32::MAX, maps: 0 })
+pub fn check(slots: &[u64], entries: &[u32], helpers: &[HelperSpec]) -> Result<Checked, Refusal> {
+    check_with(
+        slots,
+        entries,
+        helpers,
+        &Resources {
+            scratch_bytes: u32::MAX,
+            maps: 0,
+        },
+    )
 }
 
 /// Checks the code of an image against what the image declares. `slots` is its code, copied out.
@@ -212,8 +228,10 @@ pub fn check_image(
     helpers: &[HelperSpec],
 ) -> Result<Checked, Refusal> {
     let header = image.header();
-    let resources =
-        Resources { scratch_bytes: header.scratch_bytes, maps: u32::from(header.maps) };
+    let resources = Resources {
+        scratch_bytes: header.scratch_bytes,
+        maps: u32::from(header.maps),
+    };
     let entries: Vec<u32, 8> = image.entries().map(|(_, pc)| pc).take(8).collect();
     check_with(slots, &entries, helpers, &resources)
 }
@@ -229,19 +247,32 @@ pub fn check_with(
     resources: &Resources,
 ) -> Result<Checked, Refusal> {
     if slots.is_empty() {
-        return Err(Refusal { pc: 0, why: RefusalKind::Empty });
+        return Err(Refusal {
+            pc: 0,
+            why: RefusalKind::Empty,
+        });
     }
     if slots.len() > CODE_SLOTS_MAX {
-        return Err(Refusal { pc: 0, why: RefusalKind::TooLong { slots: slots.len() } });
+        return Err(Refusal {
+            pc: 0,
+            why: RefusalKind::TooLong { slots: slots.len() },
+        });
     }
-    let mut checker = Checker { slots, seconds: Bits::new(), starts: Vec::new() };
+    let mut checker = Checker {
+        slots,
+        seconds: Bits::new(),
+        starts: Vec::new(),
+    };
     checker.walk(helpers, resources)?;
     checker.collect_starts(entries)?;
     let functions = checker.functions()?;
     for function in &functions {
         checker.check_function(*function)?;
     }
-    Ok(Checked { functions, slots: slots.len() as u32 })
+    Ok(Checked {
+        functions,
+        slots: slots.len() as u32,
+    })
 }
 
 /// One bit for each slot.
@@ -259,7 +290,9 @@ impl Bits {
     }
 
     fn get(&self, index: u32) -> bool {
-        self.0.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+        self.0
+            .get(index as usize / 64)
+            .is_some_and(|word| word & 1 << (index % 64) != 0)
     }
 }
 
@@ -280,11 +313,15 @@ impl Checker<'_> {
                 Instruction::CallHelper { id } if !helpers.iter().any(|spec| spec.id == id) => {
                     return refuse(RefusalKind::UnknownHelper { helper: id });
                 }
-                Instruction::LoadWide { value: WideValue::Scratch { offset }, .. }
-                    if offset > resources.scratch_bytes =>
-                {
+                Instruction::LoadWide {
+                    value: WideValue::Scratch { offset },
+                    ..
+                } if offset > resources.scratch_bytes => {
                     let scratch_bytes = resources.scratch_bytes;
-                    return refuse(RefusalKind::ScratchOffset { offset, scratch_bytes });
+                    return refuse(RefusalKind::ScratchOffset {
+                        offset,
+                        scratch_bytes,
+                    });
                 }
                 Instruction::LoadWide {
                     value: WideValue::Map { index } | WideValue::MapValue { index, .. },
@@ -302,10 +339,18 @@ impl Checker<'_> {
 
     /// The instruction at a slot, none at the end of the code.
     fn at(&self, pc: u32) -> Result<Option<Instruction>, Refusal> {
-        let Some(&slot) = self.slots.get(pc as usize) else { return Ok(None) };
+        let Some(&slot) = self.slots.get(pc as usize) else {
+            return Ok(None);
+        };
         let next = self.slots.get(pc as usize + 1).copied();
         let decoded = Instruction::decode(slot, next);
-        let refusal = |why| Refusal { pc, why: RefusalKind::Malformed { opcode: slot as u8, why } };
+        let refusal = |why| Refusal {
+            pc,
+            why: RefusalKind::Malformed {
+                opcode: slot as u8,
+                why,
+            },
+        };
         decoded.map(Some).map_err(refusal)
     }
 
@@ -314,10 +359,16 @@ impl Checker<'_> {
         self.add_start(0, 0)?;
         for &entry in entries {
             if entry as usize >= self.slots.len() {
-                return Err(Refusal { pc: entry, why: RefusalKind::EntryOutside });
+                return Err(Refusal {
+                    pc: entry,
+                    why: RefusalKind::EntryOutside,
+                });
             }
             if self.seconds.get(entry) {
-                return Err(Refusal { pc: entry, why: RefusalKind::EntryInsideWide });
+                return Err(Refusal {
+                    pc: entry,
+                    why: RefusalKind::EntryInsideWide,
+                });
             }
             self.add_start(entry, entry)?;
         }
@@ -340,7 +391,10 @@ impl Checker<'_> {
 
     fn add_start(&mut self, start: u32, pc: u32) -> Result<(), Refusal> {
         if let Err(index) = self.starts.binary_search(&start) {
-            let full = |_| Refusal { pc, why: RefusalKind::TooManyFunctions };
+            let full = |_| Refusal {
+                pc,
+                why: RefusalKind::TooManyFunctions,
+            };
             self.starts.insert(index, start).map_err(full)?;
         }
         Ok(())
@@ -352,9 +406,19 @@ impl Checker<'_> {
     }
 
     fn functions(&self) -> Result<Vec<Function, FUNCTIONS_MAX>, Refusal> {
-        let ends = self.starts.iter().skip(1).copied().chain([self.slots.len() as u32]);
+        let ends = self
+            .starts
+            .iter()
+            .skip(1)
+            .copied()
+            .chain([self.slots.len() as u32]);
         let spans = self.starts.iter().zip(ends);
-        Ok(spans.map(|(&start, end)| Function { start, len: end - start }).collect())
+        Ok(spans
+            .map(|(&start, end)| Function {
+                start,
+                len: end - start,
+            })
+            .collect())
     }
 
     /// The jumps of a function, and its last instruction.
@@ -372,12 +436,18 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
-            last = (pc, matches!(instruction, Instruction::Exit | Instruction::Jump { .. }));
+            last = (
+                pc,
+                matches!(instruction, Instruction::Exit | Instruction::Jump { .. }),
+            );
             pc += instruction.slots() as u32;
         }
         match last {
             (_, true) => Ok(()),
-            (pc, false) => Err(Refusal { pc, why: RefusalKind::FallsOff }),
+            (pc, false) => Err(Refusal {
+                pc,
+                why: RefusalKind::FallsOff,
+            }),
         }
     }
 

@@ -100,4 +100,7 @@ impl State {
     }
 }
 
-const _: () = assert!(size_of::<State>() <= 512, "a state is kept for each invocation");
+const _: () = assert!(
+    size_of::<State>() <= 512,
+    "a state is kept for each invocation"
+);

@@ -56,7 +56,9 @@ proptest! {
 fn both(text: &str) -> (u64, Option<u64>) {
     let slots = asm::assemble(text).expect("the text assembles");
     let ours = support::run_text(text, &[0; 16]);
-    let Outcome::Exit { r0 } = ours.outcome else { panic!("{text}: {}", ours.outcome) };
+    let Outcome::Exit { r0 } = ours.outcome else {
+        panic!("{text}: {}", ours.outcome)
+    };
     match run_rbpf(&slots, &[0; 16]).0 {
         Outcome::Exit { r0: theirs } => (r0, Some(theirs)),
         Outcome::Fault(fault) => {
@@ -70,11 +72,27 @@ fn both(text: &str) -> (u64, Option<u64>) {
 #[test]
 fn where_rbpf_differs() {
     for (text, ours, theirs) in [
-        ("mov r0, -8\nsdiv r0, 2\nexit", -4_i64 as u64, Some(0x7fff_ffff_ffff_fffc)),
+        (
+            "mov r0, -8\nsdiv r0, 2\nexit",
+            -4_i64 as u64,
+            Some(0x7fff_ffff_ffff_fffc),
+        ),
         ("mov r0, -7\nsmod r0, 2\nexit", u64::MAX, Some(1)),
-        ("mov r1, 0x80\nmovsx864 r0, r1\nexit", -128_i64 as u64, Some(0x80)),
-        ("mov r1, -1\nmov r0, 1\njeq r1, -1, +1\nmov r0, 0\nexit", 1, Some(0)),
-        ("lddw r0, 0x500000003\nmod32 r0, 0\nexit", 3, Some(0x5_0000_0003)),
+        (
+            "mov r1, 0x80\nmovsx864 r0, r1\nexit",
+            -128_i64 as u64,
+            Some(0x80),
+        ),
+        (
+            "mov r1, -1\nmov r0, 1\njeq r1, -1, +1\nmov r0, 0\nexit",
+            1,
+            Some(0),
+        ),
+        (
+            "lddw r0, 0x500000003\nmod32 r0, 0\nexit",
+            3,
+            Some(0x5_0000_0003),
+        ),
         ("mov r0, 1\nbswap16 r0\nexit", 0x100, None),
         ("mov r0, 1\nlock add [r1], r0\nexit", 1, None),
         ("ldxsb r0, [r1]\nexit", 0, None),
@@ -96,8 +114,14 @@ fn rbpf_is_not_asked_for_what_it_cannot_do() {
     let text = |text: &str| asm::assemble(text).unwrap();
     for (slots, why) in [
         (text("call 1\nexit"), "the program calls a helper"),
-        (text("lddw r1, scratch+0\nexit"), "the program loads a linked address"),
-        (text("exit\njeq r0, 0, -1"), "the last instruction is neither an exit nor a jump"),
+        (
+            text("lddw r1, scratch+0\nexit"),
+            "the program loads a linked address",
+        ),
+        (
+            text("exit\njeq r0, 0, -1"),
+            "the last instruction is neither an exit nor a jump",
+        ),
         (vec![0xff, 0x95], "the program is malformed"),
         (text("ldxb r0, [r1]\nexit"), "it reports an error"),
     ] {

@@ -44,22 +44,41 @@ fn rights_are_kept() {
     assert_eq!(memory.region(RegionId::Reply)[15], 9);
 
     let denied = |address, len: usize, right, reason| {
-        Err::<(RegionId, usize), _>(AccessFault { address, len: len as u64, right, reason })
+        Err::<(RegionId, usize), _>(AccessFault {
+            address,
+            len: len as u64,
+            right,
+            reason,
+        })
     };
     let beyond = AccessReason::OutOfBounds { region_bytes: 16 };
-    assert_eq!(memory.locate(rep, 16, Right::Write), Ok((RegionId::Reply, 0)));
-    assert_eq!(memory.locate(rep + 16, 0, Right::Write), Ok((RegionId::Reply, 16)));
+    assert_eq!(
+        memory.locate(rep, 16, Right::Write),
+        Ok((RegionId::Reply, 0))
+    );
+    assert_eq!(
+        memory.locate(rep + 16, 0, Right::Write),
+        Ok((RegionId::Reply, 16))
+    );
     for (address, len, right, reason) in [
         (ctx, 1, Right::Write, AccessReason::ReadOnly),
         (ctx, 17, Right::Read, beyond),
         (rep + 16, 1, Right::Write, beyond),
         (rep + 17, 0, Right::Read, beyond),
         (rep + 8, usize::MAX, Right::Write, beyond),
-        (at(RegionId::Data, 0), 1, Right::Read, AccessReason::NoRegion),
+        (
+            at(RegionId::Data, 0),
+            1,
+            Right::Read,
+            AccessReason::NoRegion,
+        ),
         (0, 0, Right::Read, AccessReason::NoRegion),
         (u64::MAX, 1, Right::Read, AccessReason::NoRegion),
     ] {
-        assert_eq!(memory.locate(address, len, right), denied(address, len, right, reason));
+        assert_eq!(
+            memory.locate(address, len, right),
+            denied(address, len, right, reason)
+        );
         let fault = denied(address, len, right, reason).unwrap_err();
         match right {
             Right::Read => assert_eq!(memory.read(address, len), Err(fault)),
@@ -74,7 +93,9 @@ fn copies_move_between_regions_and_within_one() {
     let mut memory = Memory::new()
         .with_read(RegionId::Arguments, &args)
         .with_write(RegionId::Scratch, &mut work);
-    memory.copy(scratch(2), at(RegionId::Arguments, 1), 3).unwrap();
+    memory
+        .copy(scratch(2), at(RegionId::Arguments, 1), 3)
+        .unwrap();
     assert_eq!(memory.region(RegionId::Scratch), b"12bcd678");
     memory.copy(scratch(1), scratch(0), 7).unwrap();
     assert_eq!(memory.region(RegionId::Scratch), b"112bcd67");
@@ -82,10 +103,18 @@ fn copies_move_between_regions_and_within_one() {
     assert_eq!(memory.region(RegionId::Scratch), b"2bcd6767");
     memory.copy(scratch(8), scratch(0), 0).unwrap();
     let before = memory.region(RegionId::Scratch).to_vec();
-    memory.copy(scratch(4), at(RegionId::Arguments, 4), 5).unwrap_err();
-    memory.copy(scratch(5), at(RegionId::Arguments, 0), 4).unwrap_err();
-    memory.copy(at(RegionId::Arguments, 0), scratch(0), 1).unwrap_err();
-    memory.copy(scratch(0), at(RegionId::Stack, 0), 1).unwrap_err();
+    memory
+        .copy(scratch(4), at(RegionId::Arguments, 4), 5)
+        .unwrap_err();
+    memory
+        .copy(scratch(5), at(RegionId::Arguments, 0), 4)
+        .unwrap_err();
+    memory
+        .copy(at(RegionId::Arguments, 0), scratch(0), 1)
+        .unwrap_err();
+    memory
+        .copy(scratch(0), at(RegionId::Stack, 0), 1)
+        .unwrap_err();
     assert_eq!(memory.region(RegionId::Scratch), before);
 }
 
@@ -115,11 +144,20 @@ fn every_access_is_held_to_the_region() {
     for (text, len, right) in ACCESSES {
         let program = |offset: u64| format!("{}\nexit", text.replace("{}", &offset.to_string()));
         let fits = run_text(&program(16 - len), &[0; 16]);
-        assert!(matches!(fits.outcome, Outcome::Exit { .. }), "{text}: {}", fits.outcome);
+        assert!(
+            matches!(fits.outcome, Outcome::Exit { .. }),
+            "{text}: {}",
+            fits.outcome
+        );
         for offset in [16 - len + 1, 16, 0x7fff] {
             let ran = run_text(&program(offset), &[7; 16]);
             let reason = AccessReason::OutOfBounds { region_bytes: 16 };
-            let access = AccessFault { address: scratch(offset as u32), len, right, reason };
+            let access = AccessFault {
+                address: scratch(offset as u32),
+                len,
+                right,
+                reason,
+            };
             assert_eq!(ran.outcome, fault(0, FaultKind::Access(access)), "{text}");
             assert_eq!(ran.memory, [7; 16], "{text} wrote something");
         }
@@ -137,7 +175,12 @@ fn read_only_memory_is_not_written() {
         let mut state = State::start(&program, 0, r1, 0, 100);
         let mut memory = Memory::new().with_read(RegionId::Data, &bytes);
         let outcome = run(&program, &mut state, &mut memory, &mut NoHost, 100);
-        let access = AccessFault { address: r1 + 8, len, right, reason: AccessReason::ReadOnly };
+        let access = AccessFault {
+            address: r1 + 8,
+            len,
+            right,
+            reason: AccessReason::ReadOnly,
+        };
         match right {
             Right::Read => assert!(matches!(outcome, Outcome::Exit { .. }), "{text}"),
             Right::Write => assert_eq!(outcome, fault(0, FaultKind::Access(access)), "{text}"),
@@ -158,9 +201,22 @@ fn an_offset_does_not_reach_the_next_region() {
         .with_read(RegionId::Data, &data)
         .with_write(RegionId::Scratch, &mut work);
     let outcome = run(&program, &mut state, &mut memory, &mut NoHost, 100);
-    let reason = AccessReason::OutOfBounds { region_bytes: 70_000 };
+    let reason = AccessReason::OutOfBounds {
+        region_bytes: 70_000,
+    };
     let (address, right) = (scratch(0) - 1, Right::Read);
-    assert_eq!(outcome, fault(0, FaultKind::Access(AccessFault { address, len: 1, right, reason })));
+    assert_eq!(
+        outcome,
+        fault(
+            0,
+            FaultKind::Access(AccessFault {
+                address,
+                len: 1,
+                right,
+                reason
+            })
+        )
+    );
 }
 
 /// Runs slots that the check need not like.
@@ -179,9 +235,8 @@ fn some_checked() -> Checked {
 #[test]
 fn unknown_opcodes_and_forms_are_faults() {
     let checked = some_checked();
-    let slot = |opcode: u8, src: u8, offset: i16, imm| {
-        ebpf::isa::Slot::new(opcode, 0, src, offset, imm).0
-    };
+    let slot =
+        |opcode: u8, src: u8, offset: i16, imm| ebpf::isa::Slot::new(opcode, 0, src, offset, imm).0;
     use ebpf::isa::op;
     for malformed in [
         slot(0x00, 0, 0, 0),
@@ -198,26 +253,50 @@ fn unknown_opcodes_and_forms_are_faults() {
     ] {
         let opcode = malformed as u8;
         let outcome = run_unchecked(&[malformed, 0x95], &checked, &mut NoHost);
-        assert_eq!(outcome, fault(0, FaultKind::Opcode { opcode }), "{malformed:#x}");
+        assert_eq!(
+            outcome,
+            fault(0, FaultKind::Opcode { opcode }),
+            "{malformed:#x}"
+        );
     }
     // An atomic that is none, at a place that is there.
     let unknown = ebpf::isa::Slot::new(op::ATOMIC64, 10, 0, -8, 0x02).0;
     let outcome = run_unchecked(&[unknown, 0x95], &checked, &mut NoHost);
-    assert_eq!(outcome, fault(0, FaultKind::Opcode { opcode: op::ATOMIC64 }));
+    assert_eq!(
+        outcome,
+        fault(
+            0,
+            FaultKind::Opcode {
+                opcode: op::ATOMIC64
+            }
+        )
+    );
 }
 
 #[test]
 fn leaving_the_code_is_a_fault() {
     let checked = some_checked();
     let nop = 0x07;
-    assert_eq!(run_unchecked(&[nop], &checked, &mut NoHost), fault(1, FaultKind::FellOff));
-    assert_eq!(run_unchecked(&[0x18], &checked, &mut NoHost), fault(0, FaultKind::FellOff));
+    assert_eq!(
+        run_unchecked(&[nop], &checked, &mut NoHost),
+        fault(1, FaultKind::FellOff)
+    );
+    assert_eq!(
+        run_unchecked(&[0x18], &checked, &mut NoHost),
+        fault(0, FaultKind::FellOff)
+    );
     let ahead = asm::assemble("ja +7\nexit").unwrap();
-    assert_eq!(run_unchecked(&ahead, &checked, &mut NoHost), fault(8, FaultKind::FellOff));
+    assert_eq!(
+        run_unchecked(&ahead, &checked, &mut NoHost),
+        fault(8, FaultKind::FellOff)
+    );
     let back = asm::assemble("ja -7\nexit").unwrap();
     let outcome = run_unchecked(&back, &checked, &mut NoHost);
     assert_eq!(outcome, fault(-6_i32 as u32, FaultKind::FellOff));
-    assert_eq!(run_unchecked(&[], &checked, &mut NoHost), fault(0, FaultKind::FellOff));
+    assert_eq!(
+        run_unchecked(&[], &checked, &mut NoHost),
+        fault(0, FaultKind::FellOff)
+    );
 }
 
 #[test]
@@ -244,7 +323,10 @@ fn calls_nest_eight_deep() {
         )
     };
     assert_eq!(run_text(&nested(8), &[]).outcome, Outcome::Exit { r0: 8 });
-    assert_eq!(run_text(&nested(9), &[]).outcome, fault(5, FaultKind::CallDepth));
+    assert_eq!(
+        run_text(&nested(9), &[]).outcome,
+        fault(5, FaultKind::CallDepth)
+    );
 }
 
 #[test]
@@ -263,7 +345,12 @@ fn frames_are_apart_and_the_last_ends_at_the_stack_s_start() {
         done:
         exit";
     let ran = run_text(text, &[]);
-    assert_eq!(ran.outcome, Outcome::Exit { r0: at(RegionId::Stack, 4096) });
+    assert_eq!(
+        ran.outcome,
+        Outcome::Exit {
+            r0: at(RegionId::Stack, 4096)
+        }
+    );
     for frame in 0..7 {
         assert_eq!(ran.stack[frame * 512], 1);
         assert_eq!(ran.stack[frame * 512 + 504], 2);
@@ -280,7 +367,12 @@ fn wide_loads_of_scratch_and_of_maps() {
     let mut work = *b"01234567";
     let mut memory = Memory::new().with_write(RegionId::Scratch, &mut work);
     let outcome = run(&program, &mut state, &mut memory, &mut NoHost, 100);
-    assert_eq!(outcome, Outcome::Exit { r0: u64::from(b'7') });
+    assert_eq!(
+        outcome,
+        Outcome::Exit {
+            r0: u64::from(b'7')
+        }
+    );
 
     for text in ["lddw r1, map 3\nexit", "lddw r1, map 3+8\nexit"] {
         let slots = asm::assemble(text).unwrap();
@@ -294,13 +386,21 @@ struct Stubborn;
 
 impl Host for Stubborn {
     fn call(&mut self, helper: u32, args: [u64; 5], _: &mut Memory<'_>) -> HelperResult {
-        if helper == 1 { HelperResult::Kill(args[0] as u32) } else { HelperResult::Unknown }
+        if helper == 1 {
+            HelperResult::Kill(args[0] as u32)
+        } else {
+            HelperResult::Unknown
+        }
     }
 }
 
 #[test]
 fn helpers_may_be_unknown_or_end_the_run() {
-    let specs = [1, 2].map(|id| HelperSpec { id, name: "any", length_arg: None });
+    let specs = [1, 2].map(|id| HelperSpec {
+        id,
+        name: "any",
+        length_arg: None,
+    });
     let text = |helper: u32| format!("mov r1, 77\ncall {helper}\nexit");
     let outcome = |helper: u32| {
         let slots = asm::assemble(&text(helper)).unwrap();
@@ -327,16 +427,37 @@ fn what_has_ended_stays_ended() {
 #[test]
 fn faults_say_what_happened() {
     for (kind, words) in [
-        (FaultKind::Opcode { opcode: 0x8d }, "instruction 4: 0x8d is no instruction"),
-        (FaultKind::UnknownHelper { helper: 0x1002 }, "instruction 4: there is no helper 0x1002"),
+        (
+            FaultKind::Opcode { opcode: 0x8d },
+            "instruction 4: 0x8d is no instruction",
+        ),
+        (
+            FaultKind::UnknownHelper { helper: 0x1002 },
+            "instruction 4: there is no helper 0x1002",
+        ),
         (FaultKind::FellOff, "instruction 4: there is no code here"),
-        (FaultKind::NoFunction { target: 9 }, "instruction 4: no function starts at instruction 9"),
-        (FaultKind::CallDepth, "instruction 4: more than 8 functions are active at once"),
-        (FaultKind::NoMap { index: 1 }, "instruction 4: there is no map 1"),
-        (FaultKind::Engine { why: "no" }, "instruction 4: this engine cannot run it: no"),
+        (
+            FaultKind::NoFunction { target: 9 },
+            "instruction 4: no function starts at instruction 9",
+        ),
+        (
+            FaultKind::CallDepth,
+            "instruction 4: more than 8 functions are active at once",
+        ),
+        (
+            FaultKind::NoMap { index: 1 },
+            "instruction 4: there is no map 1",
+        ),
+        (
+            FaultKind::Engine { why: "no" },
+            "instruction 4: this engine cannot run it: no",
+        ),
     ] {
         assert_eq!(Fault { pc: 4, kind }.to_string(), words);
     }
     let killed = Outcome::Killed { pc: 2, reason: 5 };
-    assert_eq!(killed.to_string(), "instruction 2: ended by a helper, reason 5");
+    assert_eq!(
+        killed.to_string(),
+        "instruction 2: ended by a helper, reason 5"
+    );
 }

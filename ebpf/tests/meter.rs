@@ -9,7 +9,11 @@ use support::{run_program, run_text, run_with};
 
 fn spent(text: &str) -> u64 {
     let ran = run_text(text, &[]);
-    assert!(matches!(ran.outcome, Outcome::Exit { .. }), "{}", ran.outcome);
+    assert!(
+        matches!(ran.outcome, Outcome::Exit { .. }),
+        "{}",
+        ran.outcome
+    );
     ran.spent
 }
 
@@ -24,19 +28,28 @@ fn an_entry_pays_its_function() {
 #[test]
 fn a_jump_back_pays_as_far_as_it_goes() {
     // 4 slots; the jump from 2 to 1 is taken twice, for 2 each.
-    assert_eq!(spent("mov r1, 3\nagain:\nsub r1, 1\njne r1, 0, again\nexit"), 4 + 2 * 2);
+    assert_eq!(
+        spent("mov r1, 3\nagain:\nsub r1, 1\njne r1, 0, again\nexit"),
+        4 + 2 * 2
+    );
     // A long jump pays the same.
     let text = "mov r1, 1\nagain:\nja32 on\nback:\nexit\non:\nja32 back";
     // 4 slots (0 to 3), and from 3 back to 2 is 2.
     assert_eq!(spent(text), 4 + 2);
     // A jump to itself pays 1 each time.
-    assert_eq!(with_budget("ja -1", 10), (Outcome::OutOfBudget { pc: 0 }, 10, 0));
+    assert_eq!(
+        with_budget("ja -1", 10),
+        (Outcome::OutOfBudget { pc: 0 }, 10, 0)
+    );
 }
 
 #[test]
 fn a_local_call_pays_the_callee_s_function() {
     // The entry is 3 slots, f is 2.
-    assert_eq!(spent("call local f\ncall local f\nexit\nf:\nmov r0, 1\nexit"), 3 + 2 * 2);
+    assert_eq!(
+        spent("call local f\ncall local f\nexit\nf:\nmov r0, 1\nexit"),
+        3 + 2 * 2
+    );
     // Recursion: f is 6 slots and is entered 4 times; the entry is 3.
     let text = "mov r1, 3\ncall local f\nexit\n\
                 f:\nmov r0, 0\njeq r1, 0, done\nsub r1, 1\ncall local f\nadd r0, 1\ndone:\nexit";
@@ -44,9 +57,21 @@ fn a_local_call_pays_the_callee_s_function() {
 }
 
 const HELPERS: &[HelperSpec] = &[
-    HelperSpec { id: 1, name: "free", length_arg: None },
-    HelperSpec { id: 2, name: "sized", length_arg: Some(1) },
-    HelperSpec { id: 3, name: "waits", length_arg: None },
+    HelperSpec {
+        id: 1,
+        name: "free",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: 2,
+        name: "sized",
+        length_arg: Some(1),
+    },
+    HelperSpec {
+        id: 3,
+        name: "waits",
+        length_arg: None,
+    },
 ];
 
 /// Counts its calls.
@@ -56,7 +81,11 @@ struct Counting(u32);
 impl Host for Counting {
     fn call(&mut self, helper: u32, _: [u64; 5], _: &mut Memory<'_>) -> HelperResult {
         self.0 += 1;
-        if helper == 3 { HelperResult::Wait } else { HelperResult::Return(-1) }
+        if helper == 3 {
+            HelperResult::Wait
+        } else {
+            HelperResult::Return(-1)
+        }
     }
 
     fn helpers(&self) -> &[HelperSpec] {
@@ -67,7 +96,12 @@ impl Host for Counting {
 #[test]
 fn helpers_pay_for_their_length() {
     let cost = |text: &str| {
-        let ran = run_with(&asm::assemble(text).unwrap(), &[], 1 << 40, &mut Counting::default());
+        let ran = run_with(
+            &asm::assemble(text).unwrap(),
+            &[],
+            1 << 40,
+            &mut Counting::default(),
+        );
         assert!(matches!(ran.outcome, Outcome::Exit { .. }));
         ran.spent
     };
@@ -91,7 +125,10 @@ fn what_cannot_be_paid_is_not_done() {
     let out = |pc| Outcome::OutOfBudget { pc };
     // The entry.
     assert_eq!(with_budget("mov r0, 1\nexit", 1), (out(0), 0, 0));
-    assert_eq!(with_budget("mov r0, 1\nexit", 2), (Outcome::Exit { r0: 1 }, 2, 0));
+    assert_eq!(
+        with_budget("mov r0, 1\nexit", 2),
+        (Outcome::Exit { r0: 1 }, 2, 0)
+    );
     // A jump back: 4, then 2 and 2.
     let text = "mov r1, 3\nagain:\nsub r1, 1\njne r1, 0, again\nexit";
     assert_eq!(with_budget(text, 7), (out(2), 6, 0));
@@ -103,7 +140,10 @@ fn what_cannot_be_paid_is_not_done() {
     // A helper, which is not called then.
     let text = "mov r2, 64\ncall 2\nexit";
     assert_eq!(with_budget(text, 20), (out(1), 3, 0));
-    assert_eq!(with_budget(text, 21), (Outcome::Exit { r0: u64::MAX }, 21, 1));
+    assert_eq!(
+        with_budget(text, 21),
+        (Outcome::Exit { r0: u64::MAX }, 21, 1)
+    );
 }
 
 #[test]
@@ -114,7 +154,10 @@ fn a_call_that_is_not_paid_leaves_no_frame() {
     let ran = run_program(&program, &[], 4, 100, &mut NoHost, 0);
     assert_eq!(ran.outcome, Outcome::OutOfBudget { pc: 1 });
     assert_eq!((ran.pc, ran.registers[6]), (1, 4));
-    assert_eq!(ran.registers[10], ebpf::Memory::address(ebpf::RegionId::Stack, 4096));
+    assert_eq!(
+        ran.registers[10],
+        ebpf::Memory::address(ebpf::RegionId::Stack, 4096)
+    );
 }
 
 #[test]
@@ -163,7 +206,10 @@ fn waiting_costs_nothing_and_brings_r0() {
     let mut state = State::start(&program, 0, 0, 0, 1000);
     let (mut memory, mut host) = (Memory::new(), Counting::default());
     for _ in 0..3 {
-        assert_eq!(run(&program, &mut state, &mut memory, &mut host, 100), Outcome::Waiting);
+        assert_eq!(
+            run(&program, &mut state, &mut memory, &mut host, 100),
+            Outcome::Waiting
+        );
         assert_eq!((state.pc(), state.spent(), host.0), (1, 4 + 16, 1));
     }
     let kept = state.clone();
@@ -184,7 +230,10 @@ fn a_helper_that_overdraws_the_slice_yields_behind_it() {
     let program = Program::new(&slots, &checked, 0);
     let mut state = State::start(&program, 0, 0, 0, 1000);
     let (mut memory, mut host) = (Memory::new(), Counting::default());
-    assert_eq!(run(&program, &mut state, &mut memory, &mut host, 50), Outcome::Yielded);
+    assert_eq!(
+        run(&program, &mut state, &mut memory, &mut host, 50),
+        Outcome::Yielded
+    );
     assert_eq!((state.pc(), state.spent(), host.0), (2, 4 + 116, 1));
     let outcome = run(&program, &mut state, &mut memory, &mut host, 50);
     assert_eq!((outcome, host.0), (Outcome::Exit { r0: u64::MAX }, 1));

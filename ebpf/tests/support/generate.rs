@@ -24,7 +24,13 @@ pub enum Step {
     /// Several, for one thing.
     Several(Vec<Instruction>),
     /// Skips some of the steps behind it, if the condition holds.
-    Branch { width: Width, condition: Condition, dst: Register, src: Operand, skip: usize },
+    Branch {
+        width: Width,
+        condition: Condition,
+        dst: Register,
+        src: Operand,
+        skip: usize,
+    },
     /// Skips some of the steps behind it.
     Skip { long: bool, skip: usize },
     /// Repeats.
@@ -58,7 +64,12 @@ fn width() -> impl Strategy<Value = Width> {
 }
 
 fn size() -> impl Strategy<Value = Size> {
-    prop_oneof![Just(Size::Byte), Just(Size::Half), Just(Size::Word), Just(Size::Double)]
+    prop_oneof![
+        Just(Size::Byte),
+        Just(Size::Half),
+        Just(Size::Word),
+        Just(Size::Double)
+    ]
 }
 
 /// Numbers, with a liking for edges.
@@ -86,23 +97,40 @@ fn place() -> impl Strategy<Value = (Register, i16)> {
 }
 
 fn alu(set: Set) -> BoxedStrategy<Step> {
-    let step = (width(), prop::sample::select(AluOp::ALL.to_vec()), data_register(), operand());
+    let step = (
+        width(),
+        prop::sample::select(AluOp::ALL.to_vec()),
+        data_register(),
+        operand(),
+    );
     step.prop_map(move |(width, op, dst, src)| {
         if set == Set::Full {
-            return Step::Plain(Instruction::Alu { width, op, dst, src });
+            return Step::Plain(Instruction::Alu {
+                width,
+                op,
+                dst,
+                src,
+            });
         }
         let (op, src) = match (width, op, src) {
             // rbpf takes signed division and remainder for unsigned ones.
             (_, AluOp::SignedDiv, src) => (AluOp::Div, src),
             (_, AluOp::SignedMod, src) => (AluOp::Xor, src),
             // rbpf leaves the upper half after a 32-bit remainder by zero.
-            (Width::Bits32, AluOp::Mod, Operand::Register(_)) => (AluOp::Mod, Operand::Immediate(7)),
+            (Width::Bits32, AluOp::Mod, Operand::Register(_)) => {
+                (AluOp::Mod, Operand::Immediate(7))
+            }
             (Width::Bits32, AluOp::Mod, Operand::Immediate(imm)) => {
                 (AluOp::Mod, Operand::Immediate(imm | 1))
             }
             (_, op, src) => (op, src),
         };
-        Step::Plain(Instruction::Alu { width, op, dst, src })
+        Step::Plain(Instruction::Alu {
+            width,
+            op,
+            dst,
+            src,
+        })
     })
     .boxed()
 }
@@ -116,7 +144,12 @@ fn negate(set: Set) -> BoxedStrategy<Step> {
             }
             // rbpf panics on the smallest number where overflow is checked.
             let src = Operand::Immediate(1);
-            let odd = Instruction::Alu { width: Width::Bits64, op: AluOp::Or, dst, src };
+            let odd = Instruction::Alu {
+                width: Width::Bits64,
+                op: AluOp::Or,
+                dst,
+                src,
+            };
             Step::Several(vec![odd, negate])
         })
         .boxed()
@@ -137,7 +170,13 @@ fn swap(set: Set) -> BoxedStrategy<Step> {
 fn load() -> BoxedStrategy<Step> {
     (size(), data_register(), place())
         .prop_map(|(size, dst, (base, offset))| {
-            Step::Plain(Instruction::Load { size, signed: false, dst, base, offset })
+            Step::Plain(Instruction::Load {
+                size,
+                signed: false,
+                dst,
+                base,
+                offset,
+            })
         })
         .boxed()
 }
@@ -145,7 +184,12 @@ fn load() -> BoxedStrategy<Step> {
 fn store() -> BoxedStrategy<Step> {
     (size(), place(), operand())
         .prop_map(|(size, (base, offset), src)| {
-            Step::Plain(Instruction::Store { size, base, offset, src })
+            Step::Plain(Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            })
         })
         .boxed()
 }
@@ -154,29 +198,46 @@ fn store() -> BoxedStrategy<Step> {
 fn indexed() -> BoxedStrategy<Step> {
     (size(), data_register(), 0..8_u8)
         .prop_map(|(size, dst, index)| {
-            let alu = |op, src| Instruction::Alu { width: Width::Bits64, op, dst: r(8), src };
+            let alu = |op, src| Instruction::Alu {
+                width: Width::Bits64,
+                op,
+                dst: r(8),
+                src,
+            };
             Step::Several(vec![
                 alu(AluOp::Mov, Operand::Register(r(index))),
                 alu(AluOp::And, Operand::Immediate(0x3f)),
                 alu(AluOp::Add, Operand::Register(MEMORY)),
-                Instruction::Load { size, signed: false, dst, base: r(8), offset: 13 },
+                Instruction::Load {
+                    size,
+                    signed: false,
+                    dst,
+                    base: r(8),
+                    offset: 13,
+                },
                 // The address leaves no trace.
                 alu(AluOp::Mov, Operand::Immediate(i32::from(index))),
             ])
         })
-        .prop_filter("the address is overwritten, not loaded over", |step| match step {
-            Step::Several(all) => {
-                !matches!(all[3], Instruction::Load { dst, .. } if dst == r(8))
-            }
-            _ => false,
-        })
+        .prop_filter(
+            "the address is overwritten, not loaded over",
+            |step| match step {
+                Step::Several(all) => {
+                    !matches!(all[3], Instruction::Load { dst, .. } if dst == r(8))
+                }
+                _ => false,
+            },
+        )
         .boxed()
 }
 
 fn wide() -> BoxedStrategy<Step> {
     (data_register(), any::<u64>())
         .prop_map(|(dst, value)| {
-            Step::Plain(Instruction::LoadWide { dst, value: WideValue::Number(value) })
+            Step::Plain(Instruction::LoadWide {
+                dst,
+                value: WideValue::Number(value),
+            })
         })
         .boxed()
 }
@@ -189,9 +250,18 @@ fn move_signed() -> BoxedStrategy<Step> {
         (Width::Bits64, Size::Half),
         (Width::Bits64, Size::Word),
     ];
-    (prop::sample::select(forms), data_register(), data_register())
+    (
+        prop::sample::select(forms),
+        data_register(),
+        data_register(),
+    )
         .prop_map(|((width, from), dst, src)| {
-            Step::Plain(Instruction::MoveSigned { width, from, dst, src })
+            Step::Plain(Instruction::MoveSigned {
+                width,
+                from,
+                dst,
+                src,
+            })
         })
         .boxed()
 }
@@ -200,7 +270,13 @@ fn load_signed() -> BoxedStrategy<Step> {
     let sizes = prop_oneof![Just(Size::Byte), Just(Size::Half), Just(Size::Word)];
     (sizes, data_register(), place())
         .prop_map(|(size, dst, (base, offset))| {
-            Step::Plain(Instruction::Load { size, signed: true, dst, base, offset })
+            Step::Plain(Instruction::Load {
+                size,
+                signed: true,
+                dst,
+                base,
+                offset,
+            })
         })
         .boxed()
 }
@@ -209,7 +285,13 @@ fn atomic() -> BoxedStrategy<Step> {
     let ops = prop::sample::select(AtomicOp::ALL.to_vec());
     (width(), ops, place(), data_register())
         .prop_map(|(width, op, (base, offset), src)| {
-            Step::Plain(Instruction::Atomic { width, op, base, offset, src })
+            Step::Plain(Instruction::Atomic {
+                width,
+                op,
+                base,
+                offset,
+                src,
+            })
         })
         .boxed()
 }
@@ -229,7 +311,13 @@ fn branch(set: Set) -> BoxedStrategy<Step> {
                 Operand::Immediate(imm) if set == Set::Rbpf => Operand::Immediate(imm & i32::MAX),
                 src => src,
             };
-            Step::Branch { width, condition, dst, src, skip }
+            Step::Branch {
+                width,
+                condition,
+                dst,
+                src,
+                skip,
+            }
         })
         .boxed()
 }
@@ -237,7 +325,10 @@ fn branch(set: Set) -> BoxedStrategy<Step> {
 fn skip(set: Set) -> BoxedStrategy<Step> {
     // rbpf does not know the long jump.
     (any::<bool>(), 1..4_usize)
-        .prop_map(move |(long, skip)| Step::Skip { long: long && set == Set::Full, skip })
+        .prop_map(move |(long, skip)| Step::Skip {
+            long: long && set == Set::Full,
+            skip,
+        })
         .boxed()
 }
 
@@ -283,34 +374,53 @@ pub fn program(set: Set) -> impl Strategy<Value = Vec<u64>> {
     let numbers = prop::collection::vec(any::<u64>(), 9);
     // rbpf's stack holds two frames, so functions call no further there.
     let behind_second = usize::from(set == Set::Full);
-    (numbers, body(set, 2), body(set, behind_second), body(set, 0)).prop_map(|(numbers, main, second, third)| {
-        let mut code = prologue(&numbers);
-        code.extend(lower(&main, 0));
-        code.extend(epilogue());
-        let mut starts = vec![slots_of(&code)];
-        code.extend(lower(&second, 1));
-        code.push(Instruction::Exit);
-        starts.push(slots_of(&code));
-        code.extend(lower(&third, 2));
-        code.push(Instruction::Exit);
-        link(&code, &starts)
-    })
+    (
+        numbers,
+        body(set, 2),
+        body(set, behind_second),
+        body(set, 0),
+    )
+        .prop_map(|(numbers, main, second, third)| {
+            let mut code = prologue(&numbers);
+            code.extend(lower(&main, 0));
+            code.extend(epilogue());
+            let mut starts = vec![slots_of(&code)];
+            code.extend(lower(&second, 1));
+            code.push(Instruction::Exit);
+            starts.push(slots_of(&code));
+            code.extend(lower(&third, 2));
+            code.push(Instruction::Exit);
+            link(&code, &starts)
+        })
 }
 
 fn prologue(numbers: &[u64]) -> Vec<Instruction> {
     let src = Operand::Register(r(1));
-    let keep = Instruction::Alu { width: Width::Bits64, op: AluOp::Mov, dst: MEMORY, src };
-    let fill = numbers.iter().enumerate().map(|(index, &number)| Instruction::LoadWide {
-        dst: r(index as u8),
-        value: WideValue::Number(number),
-    });
+    let keep = Instruction::Alu {
+        width: Width::Bits64,
+        op: AluOp::Mov,
+        dst: MEMORY,
+        src,
+    };
+    let fill = numbers
+        .iter()
+        .enumerate()
+        .map(|(index, &number)| Instruction::LoadWide {
+            dst: r(index as u8),
+            value: WideValue::Number(number),
+        });
     [keep].into_iter().chain(fill).collect()
 }
 
 /// Folds r0 to r8 into r0.
 fn epilogue() -> Vec<Instruction> {
     let fold = |src| {
-        let alu = |op, src| Instruction::Alu { width: Width::Bits64, op, dst: r(0), src };
+        let alu = |op, src| Instruction::Alu {
+            width: Width::Bits64,
+            op,
+            dst: r(0),
+            src,
+        };
         [
             alu(AluOp::Mul, Operand::Immediate(31)),
             alu(AluOp::Add, Operand::Register(r(src))),
@@ -320,25 +430,46 @@ fn epilogue() -> Vec<Instruction> {
 }
 
 fn slots_of(code: &[Instruction]) -> i32 {
-    code.iter().map(|instruction| instruction.slots() as i32).sum()
+    code.iter()
+        .map(|instruction| instruction.slots() as i32)
+        .sum()
 }
 
 /// Calls hold the function's number until they are linked; `level` functions lie before it.
 fn lower(steps: &[Step], level: usize) -> Vec<Instruction> {
-    let lowered: Vec<Vec<Instruction>> =
-        steps.iter().map(|step| lower_step(step, level)).collect();
+    let lowered: Vec<Vec<Instruction>> = steps.iter().map(|step| lower_step(step, level)).collect();
     let distance = |at: usize, skip: usize| -> i32 {
-        lowered.iter().skip(at + 1).take(skip).map(|code| slots_of(code)).sum()
+        lowered
+            .iter()
+            .skip(at + 1)
+            .take(skip)
+            .map(|code| slots_of(code))
+            .sum()
     };
     let mut code = Vec::new();
     for (at, (step, lowered)) in steps.iter().zip(&lowered).enumerate() {
         match *step {
-            Step::Branch { width, condition, dst, src, skip } => {
+            Step::Branch {
+                width,
+                condition,
+                dst,
+                src,
+                skip,
+            } => {
                 let offset = distance(at, skip) as i16;
-                code.push(Instruction::JumpIf { width, condition, dst, src, offset });
+                code.push(Instruction::JumpIf {
+                    width,
+                    condition,
+                    dst,
+                    src,
+                    offset,
+                });
             }
             Step::Skip { long, skip } => {
-                code.push(Instruction::Jump { offset: distance(at, skip), long });
+                code.push(Instruction::Jump {
+                    offset: distance(at, skip),
+                    long,
+                });
             }
             _ => code.extend(lowered),
         }
@@ -352,10 +483,15 @@ fn lower_step(step: &Step, level: usize) -> Vec<Instruction> {
         Step::Several(instructions) => instructions.clone(),
         // One slot; what it is depends on the steps behind.
         Step::Branch { .. } | Step::Skip { .. } => {
-            vec![Instruction::Jump { offset: 0, long: false }]
+            vec![Instruction::Jump {
+                offset: 0,
+                long: false,
+            }]
         }
         Step::Call { function } => {
-            vec![Instruction::CallLocal { offset: (level + function) as i32 }]
+            vec![Instruction::CallLocal {
+                offset: (level + function) as i32,
+            }]
         }
         Step::Loop { count, body } => lower_loop(*count, &lower(body, level)),
     }
@@ -365,16 +501,43 @@ fn lower_step(step: &Step, level: usize) -> Vec<Instruction> {
 fn lower_loop(count: u8, body: &[Instruction]) -> Vec<Instruction> {
     let (size, base, offset) = (Size::Double, Register::FRAME, LOOP_SLOT);
     let src = Operand::Immediate(i32::from(count));
-    let mut code = vec![Instruction::Store { size, base, offset, src }];
+    let mut code = vec![Instruction::Store {
+        size,
+        base,
+        offset,
+        src,
+    }];
     code.extend(body);
     let dst = r(7);
-    code.push(Instruction::Load { size, signed: false, dst, base, offset });
+    code.push(Instruction::Load {
+        size,
+        signed: false,
+        dst,
+        base,
+        offset,
+    });
     let (width, src) = (Width::Bits64, Operand::Immediate(1));
-    code.push(Instruction::Alu { width, op: AluOp::Sub, dst, src });
-    code.push(Instruction::Store { size, base, offset, src: Operand::Register(dst) });
+    code.push(Instruction::Alu {
+        width,
+        op: AluOp::Sub,
+        dst,
+        src,
+    });
+    code.push(Instruction::Store {
+        size,
+        base,
+        offset,
+        src: Operand::Register(dst),
+    });
     let back = -(slots_of(&code) as i16);
     let (condition, src) = (Condition::NotEqual, Operand::Immediate(0));
-    code.push(Instruction::JumpIf { width, condition, dst, src, offset: back });
+    code.push(Instruction::JumpIf {
+        width,
+        condition,
+        dst,
+        src,
+        offset: back,
+    });
     code
 }
 
@@ -384,9 +547,9 @@ fn link(code: &[Instruction], starts: &[i32]) -> Vec<u64> {
     for instruction in code {
         let next = slots.len() as i32 + 1;
         let linked = match *instruction {
-            Instruction::CallLocal { offset } => {
-                Instruction::CallLocal { offset: starts[offset as usize] - next }
-            }
+            Instruction::CallLocal { offset } => Instruction::CallLocal {
+                offset: starts[offset as usize] - next,
+            },
             other => other,
         };
         let (first, second) = linked.encode();

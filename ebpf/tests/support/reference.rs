@@ -40,7 +40,11 @@ pub fn run(slots: &[u64], memory: &[u8]) -> Reference {
         machine.pc += instruction.slots() as i64;
         executed += instruction.slots() as u64;
         if !machine.step(instruction) {
-            return Reference { r0: machine.r[0], memory: machine.scratch, executed };
+            return Reference {
+                r0: machine.r[0],
+                memory: machine.scratch,
+                executed,
+            };
         }
     }
 }
@@ -56,7 +60,11 @@ struct Machine {
 /// The lower bits of a number, as it is or with its sign.
 fn cut(value: u64, bits: u32, is_signed: bool) -> i128 {
     let low = i128::from(value) & ((1 << bits) - 1);
-    if is_signed && low >> (bits - 1) & 1 == 1 { low - (1 << bits) } else { low }
+    if is_signed && low >> (bits - 1) & 1 == 1 {
+        low - (1 << bits)
+    } else {
+        low
+    }
 }
 
 const fn bits(width: Width) -> u32 {
@@ -94,7 +102,10 @@ impl Machine {
 
     fn read(&mut self, base: Register, offset: i16, len: usize) -> u64 {
         let bytes = self.bytes(base, offset, len);
-        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
     fn write(&mut self, base: Register, offset: i16, len: usize, value: u64) {
@@ -106,7 +117,12 @@ impl Machine {
     /// False at the end of the program.
     fn step(&mut self, instruction: Instruction) -> bool {
         match instruction {
-            Instruction::Alu { width, op, dst, src } => {
+            Instruction::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => {
                 let value = alu(bits(width), op, self.get(dst), self.operand(src));
                 self.set(dst, value);
             }
@@ -114,7 +130,12 @@ impl Machine {
                 let value = -cut(self.get(dst), 64, false);
                 self.set(dst, cut(value as u64, bits(width), false) as u64);
             }
-            Instruction::MoveSigned { width, from, dst, src } => {
+            Instruction::MoveSigned {
+                width,
+                from,
+                dst,
+                src,
+            } => {
                 let value = cut(self.get(src), from.bytes() as u32 * 8, true);
                 self.set(dst, cut(value as u64, bits(width), false) as u64);
             }
@@ -123,26 +144,55 @@ impl Machine {
                 if order != SwapOrder::Little {
                     bytes.reverse();
                 }
-                let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+                let value = bytes
+                    .iter()
+                    .rev()
+                    .fold(0, |value, &byte| value << 8 | u64::from(byte));
                 self.set(dst, value);
             }
-            Instruction::Load { size, signed, dst, base, offset } => {
+            Instruction::Load {
+                size,
+                signed,
+                dst,
+                base,
+                offset,
+            } => {
                 let value = self.read(base, offset, size.bytes());
                 self.set(dst, cut(value, size.bytes() as u32 * 8, signed) as u64);
             }
-            Instruction::Store { size, base, offset, src } => {
+            Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            } => {
                 let value = self.operand(src);
                 self.write(base, offset, size.bytes(), value);
             }
-            Instruction::Atomic { width, op, base, offset, src } => {
+            Instruction::Atomic {
+                width,
+                op,
+                base,
+                offset,
+                src,
+            } => {
                 self.atomic(bits(width), op, base, offset, src);
             }
-            Instruction::LoadWide { dst, value: WideValue::Number(number) } => {
+            Instruction::LoadWide {
+                dst,
+                value: WideValue::Number(number),
+            } => {
                 self.set(dst, number);
             }
             Instruction::LoadWide { value, .. } => panic!("{value} has no meaning here"),
             Instruction::Jump { offset, .. } => self.pc += i64::from(offset),
-            Instruction::JumpIf { width, condition, dst, src, offset } => {
+            Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            } => {
                 if holds(bits(width), condition, self.get(dst), self.operand(src)) {
                     self.pc += i64::from(offset);
                 }
