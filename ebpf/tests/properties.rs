@@ -76,7 +76,7 @@ fn other_checked() -> Checked {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// No slots, checked or not, make the interpreter panic or run beyond its means.
     #[test]
