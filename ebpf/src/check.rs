@@ -12,9 +12,11 @@ use core::fmt;
 
 use heapless::Vec;
 
+use crate::decode::Malformed;
 use crate::host::HelperSpec;
 use crate::image::Image;
-use crate::instruction::{Instruction, Malformed, WideValue};
+use crate::instruction::{Instruction, WideValue};
+use crate::isa::{self, Slot, op};
 use crate::limits::{CODE_SLOTS_MAX, FUNCTIONS_MAX};
 
 /// A stretch of code that is entered at its start.
@@ -371,9 +373,12 @@ impl Checker<'_> {
             }
             self.add_start(entry, entry)?;
         }
-        let mut pc = 0;
-        while let Some(instruction) = self.at(pc)? {
-            if let Instruction::CallLocal { offset } = instruction {
+        for (pc, &slot) in (0..).zip(self.slots) {
+            // Everything decodes by now, so the opcode tells; second halves have none.
+            if slot as u8 != op::CALL {
+                continue;
+            }
+            if let Some(Instruction::CallLocal { offset }) = self.at(pc)? {
                 let target = i64::from(pc) + 1 + i64::from(offset);
                 let why = RefusalKind::CallOutside { target };
                 let start = self.inside(target).ok_or(Refusal { pc, why })?;
@@ -383,7 +388,6 @@ impl Checker<'_> {
                 }
                 self.add_start(start, pc)?;
             }
-            pc += instruction.slots() as u32;
         }
         Ok(())
     }
@@ -423,23 +427,28 @@ impl Checker<'_> {
     /// The jumps of a function, and its last instruction.
     fn check_function(&self, function: Function) -> Result<(), Refusal> {
         let end = function.start + function.len;
-        let mut pc = function.start;
-        let mut last = (pc, false);
-        while pc < end
-            && let Some(instruction) = self.at(pc)?
-        {
+        let mut last = (function.start, false);
+        for pc in function.start..end {
+            let Some(&slot) = self.slots.get(pc as usize) else {
+                break;
+            };
+            if self.seconds.get(pc) {
+                continue;
+            }
+            let is_jump = matches!(Slot(slot).class(), isa::JMP | isa::JMP32);
+            let instruction = if is_jump { self.at(pc)? } else { None };
             match instruction {
-                Instruction::Jump { offset, .. } => self.check_jump(pc, offset, function)?,
-                Instruction::JumpIf { offset, .. } => {
+                Some(Instruction::Jump { offset, .. }) => self.check_jump(pc, offset, function)?,
+                Some(Instruction::JumpIf { offset, .. }) => {
                     self.check_jump(pc, i32::from(offset), function)?;
                 }
                 _ => {}
             }
-            last = (
-                pc,
-                matches!(instruction, Instruction::Exit | Instruction::Jump { .. }),
+            let ends = matches!(
+                instruction,
+                Some(Instruction::Exit | Instruction::Jump { .. })
             );
-            pc += instruction.slots() as u32;
+            last = (pc, ends);
         }
         match last {
             (_, true) => Ok(()),

@@ -39,7 +39,7 @@ enum Stop {
 /// that has ended stays ended: running it again repeats the outcome.
 ///
 /// The stack region must be there, writable and [`STACK_BYTES`](crate::limits::STACK_BYTES) long,
-/// or accesses to it are faults.
+/// or accesses to it are faults. Its bytes at the start are whatever the caller left there.
 pub fn run<H: Host>(
     program: &Program<'_>,
     state: &mut State,

@@ -213,13 +213,19 @@ impl<'m> Memory<'m> {
     /// # Errors
     /// As [`Memory::read`], and the region must be writable.
     pub fn write(&mut self, address: u64, len: usize) -> Result<&mut [u8], AccessFault> {
-        let fault = match self.locate(address, len, Right::Write) {
-            Ok(_) => self.explain(address, len as u64, Right::Write),
-            Err(fault) => return Err(fault),
-        };
-        self.writable(address)
-            .and_then(|bytes| bytes.get_mut(..len))
-            .ok_or(fault)
+        self.locate(address, len, Right::Write)?;
+        let (len_wanted, right) = (len as u64, Right::Write);
+        let bytes = self
+            .writable(address)
+            .and_then(|bytes| bytes.get_mut(..len));
+        // It was located, so it is there.
+        let reason = AccessReason::NoRegion;
+        bytes.ok_or(AccessFault {
+            address,
+            len: len_wanted,
+            right,
+            reason,
+        })
     }
 
     /// The region and offset of a range, if all of it may be used with that right.
@@ -256,7 +262,14 @@ impl<'m> Memory<'m> {
     pub fn copy(&mut self, dst: u64, src: u64, len: usize) -> Result<(), AccessFault> {
         let (src_region, src_at) = self.locate(src, len, Right::Read)?;
         let (dst_region, dst_at) = self.locate(dst, len, Right::Write)?;
-        let fault = self.explain(dst, len as u64, Right::Write);
+        // Both were located, so they are there.
+        let (len_wanted, right, reason) = (len as u64, Right::Write, AccessReason::NoRegion);
+        let fault = AccessFault {
+            address: dst,
+            len: len_wanted,
+            right,
+            reason,
+        };
         if src_region == dst_region {
             let Region::Write(bytes) = &mut self.regions[dst_region as usize] else {
                 return Err(fault);

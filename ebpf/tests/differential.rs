@@ -35,7 +35,7 @@ fn run_rbpf(slots: &[u64], memory: &[u8]) -> (Outcome, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn results_and_memory_agree(

@@ -211,12 +211,14 @@ fn waiting_costs_nothing_and_brings_r0() {
             Outcome::Waiting
         );
         assert_eq!((state.pc(), state.spent(), host.0), (1, 4 + 16, 1));
+        assert!(state.is_waiting() && state.ended().is_none());
     }
     let kept = state.clone();
     state.resume(2);
     state.resume(3);
     let outcome = run(&program, &mut state, &mut memory, &mut host, 100);
     assert_eq!((outcome, state.spent()), (Outcome::Exit { r0: 42 }, 20));
+    assert!(!state.is_waiting() && state.ended() == Some(outcome));
     let mut again = kept;
     again.resume(-41);
     let outcome = run(&program, &mut again, &mut memory, &mut host, 100);
