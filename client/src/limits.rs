@@ -23,3 +23,12 @@ pub const SPLIT_IN_FLIGHT_MAX: usize = 64;
 
 /// Most bytes of an ELF object given to the linker.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
+
+/// Most sections with code that the linker joins.
+pub const CODE_SECTIONS_MAX: usize = 256;
+
+/// Most source lines kept of an object.
+pub const SOURCE_LINES_MAX: usize = 16 * 1024;
+
+/// Most bytes of the text of a source line, or of a file's name; longer ones are left out.
+pub const SOURCE_TEXT_BYTES_MAX: usize = 1024;
