@@ -21,6 +21,9 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 /// Most requests that one large read or write is split into at a time.
 pub const SPLIT_IN_FLIGHT_MAX: usize = 64;
 
+/// Largest block size believed.
+pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
+
 /// Most bytes of an ELF object given to the linker.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
 
