@@ -5,7 +5,7 @@
 
 use crate::connection::{Config, Connection};
 use crate::error::ClientError;
-use crate::limits::SPLIT_IN_FLIGHT_MAX;
+use crate::limits::{BLOCK_BYTES_MAX, SPLIT_IN_FLIGHT_MAX};
 use crate::pipeline::Pipeline;
 use crate::session::{EpochChange, Reply, Ticket};
 use crate::types::{
@@ -160,7 +160,7 @@ impl<T: Read + Write> Client<T> {
                 block_bytes: reply.block_bytes,
             },
         )?;
-        if object.block_bytes == 0 {
+        if !(1..=BLOCK_BYTES_MAX).contains(&object.block_bytes) {
             return Err(ClientError::BadReply {
                 request: Kind::Open,
             });

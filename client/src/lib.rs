@@ -27,7 +27,7 @@ pub mod blocking;
 pub mod connection;
 pub mod error;
 pub mod limits;
-//LINKER pub mod linker;
+pub mod linker;
 pub mod pipeline;
 pub mod session;
 pub mod types;

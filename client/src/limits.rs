@@ -21,5 +21,17 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 /// Most requests that one large read or write is split into at a time.
 pub const SPLIT_IN_FLIGHT_MAX: usize = 64;
 
+/// Largest block size believed.
+pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
+
 /// Most bytes of an ELF object given to the linker.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
+
+/// Most sections with code that the linker joins.
+pub const CODE_SECTIONS_MAX: usize = 256;
+
+/// Most source lines kept of an object.
+pub const SOURCE_LINES_MAX: usize = 16 * 1024;
+
+/// Most bytes of the text of a source line, or of a file's name; longer ones are left out.
+pub const SOURCE_TEXT_BYTES_MAX: usize = 1024;

@@ -1,1 +1,122 @@
+//! The outboard command: what an agent does, from a shell.
 
+mod arguments;
+mod call;
+mod failure;
+mod info;
+mod io;
+mod output;
+mod programs;
+mod size;
+mod stats;
+
+use clap::{Parser, Subcommand};
+use client::limits::DEFAULT_AGENT;
+use client::{Client, Config};
+use failure::Failure;
+use output::Output;
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the agent refused the request or it failed; an object could not be linked
+  2  the command line makes no sense
+  3  the agent cannot be reached, or the connection was lost with nothing done
+  4  a write or call may or may not have taken effect
+  5  a local file could not be read or written
+
+Sizes and offsets are bytes; K, M, G and T behind a number multiply it by 1024 once, twice …";
+
+/// Talks to an Outboard agent: reads and writes its drive, and loads and calls programs beside it.
+#[derive(Parser)]
+#[command(name = "outboard", version, after_help = EXIT_CODES)]
+struct Cli {
+    /// Where the agent listens.
+    #[arg(long, global = true, display_order = 100, value_name = "HOST:PORT", env = "OUTBOARD_AGENT", default_value = DEFAULT_AGENT)]
+    agent: String,
+
+    /// Seconds to wait for the agent to answer.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+
+    /// Print JSON, for programs to read.
+    #[arg(long, global = true, display_order = 100)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What the agent and its drive are
+    Info,
+    /// Read bytes of a namespace
+    Read(io::Read),
+    /// Write bytes of a namespace
+    Write(io::Write),
+    /// Make durable what was written
+    Flush(io::Flush),
+    /// Link a program's object and load it
+    Load(programs::Load),
+    /// Link a program's object into an image, without an agent
+    Link(programs::Link),
+    /// Run a loaded program once
+    Call(call::Call),
+    /// List the loaded programs
+    Programs,
+    /// Forget a loaded program
+    Unload(programs::Unload),
+    /// Counters and pools of the agent
+    Stats(stats::Stats),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let mut output = Output::new(cli.json);
+    if let Command::Link(link) = &cli.command {
+        link.run(&mut output)?;
+        return output.finish();
+    }
+    let mut client = connect(cli)?;
+    match &cli.command {
+        Command::Info => info::run(&mut client, &mut output),
+        Command::Read(read) => read.run(&mut client, &mut output),
+        Command::Write(write) => write.run(&mut client, &mut output),
+        Command::Flush(flush) => flush.run(&mut client, &mut output),
+        Command::Load(load) => load.run(&mut client, &mut output),
+        Command::Link(link) => link.run(&mut output),
+        Command::Call(call) => call.run(&mut client, &mut output),
+        Command::Programs => programs::list(&mut client, &mut output),
+        Command::Unload(unload) => unload.run(&mut client, &mut output),
+        Command::Stats(stats) => stats.run(&mut client, &mut output),
+    }?;
+    output.finish()
+}
+
+/// A client over TCP.
+type Agent = Client<TcpStream>;
+
+fn connect(cli: &Cli) -> Result<Agent, Failure> {
+    let timeout = Duration::from_secs(cli.timeout);
+    let config = Config {
+        connect_timeout: timeout.min(client::limits::CONNECT_TIMEOUT),
+        answer_timeout: Some(timeout),
+        ..Config::default()
+    };
+    let address = if cli.agent.contains(':') {
+        cli.agent.clone()
+    } else {
+        format!("{}:{}", cli.agent, client::limits::DEFAULT_PORT)
+    };
+    Ok(Client::connect(&address, &config)?)
+}

@@ -1,0 +1,101 @@
+//! What went wrong, as a sentence with the remedy, and the exit code it means.
+
+use client::linker::LinkError;
+use client::{ClientError, SessionError};
+use protocol::Status;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("{error}\n  {place}")]
+    AtSource { error: ClientError, place: String },
+    #[error("{}: {error}", path.display())]
+    Link { path: PathBuf, error: LinkError },
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Usage(String),
+    #[error(
+        "the drive restarted between the write and the flush, and what was written may be gone"
+    )]
+    WritesLost,
+    #[error("cannot write to the standard output: {0}")]
+    Stdout(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Failure {
+        Failure::Usage(message.into())
+    }
+
+    /// Says it on the standard error, and yields the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        // Whoever reads our output has had enough of it: nothing to complain about.
+        if let Failure::Stdout(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        let remedy = self
+            .remedy()
+            .map(|remedy| format!(". {remedy}"))
+            .unwrap_or_default();
+        // Nobody is left to tell if this fails.
+        let _ = io::Write::write_fmt(
+            &mut io::stderr(),
+            format_args!("outboard: {self}{remedy}\n"),
+        );
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::WritesLost => 4,
+            Failure::File { .. } | Failure::Stdout(_) => 5,
+            Failure::Link { .. } => 1,
+            Failure::Client(error) | Failure::AtSource { error, .. } => match error {
+                error if error.is_outcome_unknown() => 4,
+                ClientError::Unreachable { .. }
+                | ClientError::Session(_)
+                | ClientError::Lost { .. } => 3,
+                ClientError::Limit { .. } => 2,
+                _ => 1,
+            },
+        }
+    }
+
+    fn remedy(&self) -> Option<&'static str> {
+        if let Failure::WritesLost = self {
+            return Some("Write it again");
+        }
+        let (Failure::Client(error) | Failure::AtSource { error, .. }) = self else {
+            return None;
+        };
+        Some(match error {
+            ClientError::Unreachable { .. } => {
+                "Is `host-sim serve` running? Say where with --agent HOST:PORT"
+            }
+            ClientError::Session(SessionError::Hello(_)) => "Is this an Outboard agent's port?",
+            ClientError::OutcomeUnknown { .. } => {
+                "Look at what is on the drive before doing it again"
+            }
+            ClientError::Lost { .. } => "It is safe to try again",
+            ClientError::Refused { status, .. } => match *status {
+                Status::NoSuchNamespace => "`outboard info` lists the namespaces",
+                Status::NoSuchProgram => "`outboard programs` lists the programs",
+                Status::NameTaken => "Choose another with --name, or `outboard unload` that one",
+                Status::OutOfInstructions => "Give it more with --instructions",
+                Status::OutOfReads => "Give it more with --reads",
+                Status::PoolExhausted => "Try again later; `outboard stats` shows what is in use",
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
