@@ -308,6 +308,57 @@ fn a_device_that_goes_away_is_noticed_and_final() {
 }
 
 #[test]
+fn after_a_restart_the_quarantine_ends() {
+    let mut bench = Bench::running(|_| {});
+    bench.start_read(41);
+    bench.fake().registers.gone.set(true);
+    bench.pass_to(bench.now_us + 100_000);
+    bench.turns(2);
+    assert_eq!(bench.results().len(), 1);
+    assert!(bench.driver.reclaim().is_none());
+
+    // Still gone: it fails again, and the memory stays.
+    bench.driver.restart(bench.now_us);
+    bench.settle();
+    assert_eq!(bench.driver.state(), DriverState::Failed(FailReason::Gone));
+    assert!(bench.driver.reclaim().is_none());
+
+    bench.fake().registers.gone.set(false);
+    bench.driver.restart(bench.now_us);
+    bench.settle();
+    assert_eq!(bench.driver.state(), DriverState::Running);
+    assert_eq!(bench.driver.free_slots(0), SLOTS - 1);
+    let (token, transfer) = bench.driver.reclaim().unwrap();
+    assert_eq!(token, 41);
+    bench.give(transfer);
+    assert!(bench.driver.reclaim().is_none());
+    assert!(bench.whole());
+    assert_eq!(bench.driver.free_slots(0), SLOTS);
+    bench.start_read(1);
+    bench.finish();
+    assert_eq!(bench.results(), [(1, Ok(()))]);
+}
+
+#[test]
+fn a_stopped_driver_can_be_started_again() {
+    let mut bench = Bench::running(|_| {});
+    bench.driver.restart(bench.now_us);
+    assert_eq!(
+        bench.driver.state(),
+        DriverState::Running,
+        "nothing to restart"
+    );
+    bench.driver.shutdown(bench.now_us);
+    bench.settle();
+    assert_eq!(bench.driver.state(), DriverState::Stopped);
+    bench.driver.restart(bench.now_us);
+    bench.settle();
+    bench.start_read(1);
+    bench.finish();
+    assert_eq!(bench.results(), [(1, Ok(()))]);
+}
+
+#[test]
 fn a_controller_that_is_no_longer_ready_is_reset() {
     let mut bench = Bench::running(|_| {});
     bench.start_read(1);
