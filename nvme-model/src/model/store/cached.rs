@@ -45,7 +45,13 @@ impl<S: Store> CachedStore<S> {
     pub fn new(below: S, block_bytes: u32) -> Self {
         assert!(block_bytes > 0, "a block has bytes");
         let block_bytes = block_bytes.into();
-        Self { below, block_bytes, before: BTreeMap::new(), sequence: 0, flushes: Vec::new() }
+        Self {
+            below,
+            block_bytes,
+            before: BTreeMap::new(),
+            sequence: 0,
+            flushes: Vec::new(),
+        }
     }
 
     /// Blocks whose last content a power cut may undo.
@@ -64,14 +70,20 @@ impl<S: Store> CachedStore<S> {
 
     /// Keeps what the blocks of a range hold.
     fn keep(&mut self, offset: u64, bytes: u64) -> Result<(), StoreError> {
-        if offset.checked_add(bytes).is_none_or(|end| end > self.below.bytes()) {
+        if offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > self.below.bytes())
+        {
             return Err(StoreError::OutOfRange);
         }
         self.sequence += 1;
         for block in self.blocks(offset, bytes) {
             let mut bytes = vec![0; self.block_bytes as usize].into_boxed_slice();
             self.below.read_now(block * self.block_bytes, &mut bytes)?;
-            let version = Version { replaced_by: self.sequence, bytes };
+            let version = Version {
+                replaced_by: self.sequence,
+                bytes,
+            };
             self.before.entry(block).or_default().push(version);
         }
         Ok(())
@@ -93,12 +105,7 @@ impl<S: Store> CachedStore<S> {
     }
 
     /// Writes and zeroes are carried out at once, so that what they replace is known.
-    fn write(
-        &mut self,
-        offset: u64,
-        bytes: &[u8],
-        durable: bool,
-    ) -> Result<(), StoreError> {
+    fn write(&mut self, offset: u64, bytes: &[u8], durable: bool) -> Result<(), StoreError> {
         if self.below.read_only() {
             return Err(StoreError::ReadOnly);
         }
@@ -123,7 +130,9 @@ impl<S: Store> CachedStore<S> {
     }
 
     fn flush(&mut self, token: u64) -> Submitted {
-        let submitted = self.below.submit(token, StoreOp::Flush, &mut Buffers::empty());
+        let submitted = self
+            .below
+            .submit(token, StoreOp::Flush, &mut Buffers::empty());
         match submitted {
             Submitted::Done(Ok(())) => self.settle_until(self.sequence),
             Submitted::Pending => self.flushes.push((token, self.sequence)),
@@ -158,17 +167,27 @@ impl<S: Store> Store for CachedStore<S> {
                 data.copy_to(&mut bytes);
                 Submitted::Done(self.write(offset, &bytes, durable))
             }
-            StoreOp::Zero { offset, bytes, durable } => {
-                Submitted::Done(self.zero(offset, bytes, durable))
-            }
+            StoreOp::Zero {
+                offset,
+                bytes,
+                durable,
+            } => Submitted::Done(self.zero(offset, bytes, durable)),
             StoreOp::Flush => self.flush(token),
         }
     }
 
     fn poll(&mut self) -> Option<Finished<'_>> {
-        let Self { below, before, flushes, .. } = self;
+        let Self {
+            below,
+            before,
+            flushes,
+            ..
+        } = self;
         let finished = below.poll()?;
-        if let Some(at) = flushes.iter().position(|(token, _)| *token == finished.token) {
+        if let Some(at) = flushes
+            .iter()
+            .position(|(token, _)| *token == finished.token)
+        {
             let (_, sequence) = flushes.swap_remove(at);
             if finished.result.is_ok() {
                 before.retain(|_, versions| {
@@ -197,7 +216,9 @@ impl<S: Store> Store for CachedStore<S> {
             let choice = random.below(versions.len() as u64 + 1) as usize;
             if let Some(version) = versions.get(choice) {
                 // A store below that cannot take it back would not be one to lose power over.
-                let restored = self.below.write_now(block * self.block_bytes, &version.bytes);
+                let restored = self
+                    .below
+                    .write_now(block * self.block_bytes, &version.bytes);
                 debug_assert!(restored.is_ok(), "the store below refused block {block}");
             }
         }

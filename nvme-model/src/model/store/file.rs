@@ -59,7 +59,11 @@ pub struct FileStoreOptions {
 
 impl Default for FileStoreOptions {
     fn default() -> Self {
-        Self { read_only: false, backend: Backend::Auto, inline_reads: true }
+        Self {
+            read_only: false,
+            backend: Backend::Auto,
+            inline_reads: true,
+        }
     }
 }
 
@@ -75,7 +79,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Somebody else uses it.
-    #[error("{path} is in use by another process; stop that one, or open the file read-only in both")]
+    #[error(
+        "{path} is in use by another process; stop that one, or open the file read-only in both"
+    )]
     Locked {
         /// Which.
         path: String,
@@ -118,8 +124,14 @@ impl FileStore {
     pub fn open(path: impl AsRef<Path>, options: FileStoreOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let failed = |source| OpenError::Open { path: name.clone(), source };
-        let file = OpenOptions::new().read(true).write(!options.read_only).open(path);
+        let failed = |source| OpenError::Open {
+            path: name.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!options.read_only)
+            .open(path);
         let mut file = file.map_err(failed)?;
         let lock = if options.read_only {
             FlockOperation::NonBlockingLockShared
@@ -137,7 +149,7 @@ impl FileStore {
     }
 
     /// A store of `bytes` bytes over an open file.
-    pub(super) fn over(
+    pub(in crate::model) fn over(
         file: File,
         path: &Path,
         bytes: u64,
@@ -145,8 +157,10 @@ impl FileStore {
     ) -> Result<Self, OpenError> {
         let file = Arc::new(file);
         let worker = worker(&file, options.backend);
-        let worker = worker
-            .map_err(|source| OpenError::Worker { path: path.display().to_string(), source })?;
+        let worker = worker.map_err(|source| OpenError::Worker {
+            path: path.display().to_string(),
+            source,
+        })?;
         Ok(Self {
             path: path.into(),
             bytes,
@@ -223,14 +237,31 @@ impl FileStore {
             StoreOp::Write { offset, durable } => {
                 (Action::Write { durable }, offset, 0, data.len(), false)
             }
-            StoreOp::Zero { offset, bytes, durable } => (Action::Punch, offset, bytes, 0, durable),
+            StoreOp::Zero {
+                offset,
+                bytes,
+                durable,
+            } => (Action::Punch, offset, bytes, 0, durable),
             StoreOp::Flush => (Action::Sync, 0, 0, 0, false),
         };
-        let mut buffer = if length > 0 { self.buffer(length) } else { Vec::new() };
+        let mut buffer = if length > 0 {
+            self.buffer(length)
+        } else {
+            Vec::new()
+        };
         if matches!(op, StoreOp::Write { .. }) {
             data.copy_to(&mut buffer);
         }
-        Job { token, action, offset, bytes, buffer, done: 0, then_sync, result: Ok(0) }
+        Job {
+            token,
+            action,
+            offset,
+            bytes,
+            buffer,
+            done: 0,
+            then_sync,
+            result: Ok(0),
+        }
     }
 
     /// What a job's action came to: the operation's end, or `None` when the job goes on.
@@ -302,7 +333,10 @@ fn worker(file: &Arc<File>, backend: Backend) -> io::Result<Box<dyn Worker>> {
 }
 
 fn retriable(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Whether holes are not to be had here, rather than this one failing.
@@ -375,13 +409,18 @@ impl Store for FileStore {
         }
         loop {
             let job = self.worker.finished()?;
-            let Some((job, outcome)) = self.advance(job) else { continue };
+            let Some((job, outcome)) = self.advance(job) else {
+                continue;
+            };
             self.in_flight -= 1;
             let token = job.token;
             let reads = job.action == Action::Read;
             let job = self.lent.insert(job);
             let bytes = if reads { &job.buffer[..] } else { &[] };
-            return Some(Finished { token, result: outcome.map(|()| bytes) });
+            return Some(Finished {
+                token,
+                result: outcome.map(|()| bytes),
+            });
         }
     }
 
@@ -398,7 +437,10 @@ impl Store for FileStore {
     fn power_cut(&mut self, _seed: u64) {
         self.worker.drain();
         while let Some(job) = self.worker.finished() {
-            self.failed |= job.result.as_ref().is_err_and(|error| breaks(error, job.action));
+            self.failed |= job
+                .result
+                .as_ref()
+                .is_err_and(|error| breaks(error, job.action));
             self.recycle(job);
         }
         self.in_flight = 0;
@@ -406,11 +448,21 @@ impl Store for FileStore {
 
     fn read_now(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
         self.check(StoreOp::Read { offset }, bytes.len() as u64)?;
-        self.file.read_exact_at(bytes, offset).map_err(|error| store_error(&error, false))
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|error| store_error(&error, false))
     }
 
     fn write_now(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check(StoreOp::Write { offset, durable: false }, bytes.len() as u64)?;
-        self.file.write_all_at(bytes, offset).map_err(|error| store_error(&error, false))
+        self.check(
+            StoreOp::Write {
+                offset,
+                durable: false,
+            },
+            bytes.len() as u64,
+        )?;
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(|error| store_error(&error, false))
     }
 }

@@ -65,7 +65,11 @@ impl Pool {
             ended: Condvar::new(),
             event,
         });
-        let mut pool = Self { shared, threads: Vec::new(), done: VecDeque::new() };
+        let mut pool = Self {
+            shared,
+            threads: Vec::new(),
+            done: VecDeque::new(),
+        };
         for _ in 0..THREADS {
             let shared = Arc::clone(&pool.shared);
             let builder = thread::Builder::new().name("file-store".into());
@@ -91,7 +95,10 @@ fn serve(shared: &Shared) {
         } else if queues.stop {
             return;
         } else {
-            queues = shared.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            queues = shared
+                .work
+                .wait(queues)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -104,7 +111,12 @@ fn carry_out(file: &File, job: &mut Job) -> io::Result<usize> {
         Action::Write { durable: false } => file.write_at(rest, at),
         Action::Write { durable: true } => {
             let slices = [io::IoSlice::new(rest)];
-            Ok(rustix::io::pwritev2(file, &slices, at, ReadWriteFlags::DSYNC)?)
+            Ok(rustix::io::pwritev2(
+                file,
+                &slices,
+                at,
+                ReadWriteFlags::DSYNC,
+            )?)
         }
         Action::Sync => file.sync_data().map(|()| 0),
         Action::Punch => {
@@ -139,7 +151,11 @@ impl Worker for Pool {
     fn drain(&mut self) {
         let mut queues = self.shared.lock();
         while queues.running > 0 {
-            queues = self.shared.ended.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            queues = self
+                .shared
+                .ended
+                .wait(queues)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -33,7 +33,9 @@ pub(super) struct Uring {
 
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uring").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+        f.debug_struct("Uring")
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,7 +55,13 @@ impl Uring {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let jobs = (0..JOBS_MAX).map(|_| None).collect();
-        Ok(Self { ring, file, jobs, free: (0..JOBS_MAX).rev().collect(), pushed: 0 })
+        Ok(Self {
+            ring,
+            file,
+            jobs,
+            free: (0..JOBS_MAX).rev().collect(),
+            pushed: 0,
+        })
     }
 
     fn in_flight(&self) -> usize {
@@ -66,17 +74,20 @@ impl Uring {
         let at = job.offset + job.done as u64;
         let rest = job.buffer.get_mut(job.done..).unwrap_or_default();
         let entry = match job.action {
-            Action::Read => {
-                opcode::Read::new(fd, rest.as_mut_ptr(), rest.len() as u32).offset(at).build()
-            }
+            Action::Read => opcode::Read::new(fd, rest.as_mut_ptr(), rest.len() as u32)
+                .offset(at)
+                .build(),
             Action::Write { durable } => opcode::Write::new(fd, rest.as_ptr(), rest.len() as u32)
                 .offset(at)
                 .rw_flags(if durable { DSYNC } else { 0 })
                 .build(),
-            Action::Sync => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
-            Action::Punch => {
-                opcode::Fallocate::new(fd, job.bytes).offset(job.offset).mode(PUNCH_HOLE).build()
-            }
+            Action::Sync => opcode::Fsync::new(fd)
+                .flags(types::FsyncFlags::DATASYNC)
+                .build(),
+            Action::Punch => opcode::Fallocate::new(fd, job.bytes)
+                .offset(job.offset)
+                .mode(PUNCH_HOLE)
+                .build(),
         };
         entry.user_data(index as u64)
     }
@@ -94,7 +105,10 @@ impl Uring {
 
 impl Worker for Uring {
     fn start(&mut self, mut job: Job) {
-        let index = self.free.pop().expect("a store starts at most JOBS_MAX jobs");
+        let index = self
+            .free
+            .pop()
+            .expect("a store starts at most JOBS_MAX jobs");
         let entry = self.entry(&mut job, index);
         // The buffer's bytes do not move with the job.
         self.jobs[index] = Some(job);
