@@ -23,7 +23,8 @@ pub struct DriverCounters {
     pub aborts: u64,
     /// Controller resets, the first start not counted.
     pub resets: u64,
-    /// Pages that a lost device may still write to, and that were therefore not handed back.
+    /// Pages that a lost device may still write to, and that were therefore not handed back with
+    /// their operation.
     pub pages_quarantined: u64,
     /// Asynchronous events reported by the controller.
     pub asynchronous_events: u64,

@@ -8,12 +8,12 @@
 //! submit what there is, ring, and come back when [`Wake`] says, or sooner while commands are in
 //! flight, since nothing but polling tells of a completion.
 //!
-//! The memory of a command moves in with [`Transfer`] and out with its [`Completion`]. Every
+//! The memory of a command moves in with its [`Transfer`](crate::memory::Transfer) and out with its [`Completion`]. Every
 //! accepted operation has exactly one completion, whatever the device does.
 //!
 //! # How it is built
 //!
-//! One enum, [`Phase`], says where the controller is; `poll` is its one transition function:
+//! One enum, `Phase`, says where the controller is; `poll` is its one transition function:
 //!
 //! ```text
 //! Begin ─▶ Disabling ─▶ Settling ─▶ Enabling ─▶ Starting(step) ─▶ Repeating ─▶ Running
@@ -29,6 +29,7 @@
 //! | `prp`, `command` | the entry of a command and where its memory is |
 //! | `admin` | admin commands, their purposes and deadlines |
 //! | `startup` | from reset to running |
+//! | `submit` | what is checked before a command is taken |
 //! | `recovery` | deadlines, aborts, resets, repetition, quarantine |
 //!
 //! # What a device may do
@@ -52,6 +53,8 @@ mod queue_pair;
 mod recovery;
 mod slots;
 mod startup;
+mod submit;
+mod view;
 
 use core::fmt;
 
@@ -71,10 +74,8 @@ use recovery::ResetLog;
 use slots::{Mismatch, Place, Slots};
 use startup::{Scan, Step};
 
-use crate::limits::{
-    ADMIN_COMPLETIONS_PER_POLL, ADMIN_ENTRIES, BLOCKS_PER_COMMAND_MAX, NAMESPACES_MAX,
-};
-use crate::memory::{PageRange, Transfer};
+use crate::limits::{ADMIN_COMPLETIONS_PER_POLL, ADMIN_ENTRIES, NAMESPACES_MAX};
+use crate::memory::PageRange;
 use crate::seam::{Device, Dma, Registers};
 use crate::spec::{
     Capabilities, Configuration, ControllerStatus, EventDword0, LogId, StatusCode, offset,
@@ -526,116 +527,6 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         at_us
     }
 
-    /// Takes an operation into queue `queue` (from 0). The device learns of it when the doorbells
-    /// are rung. `token` comes back with the completion and means nothing to the driver.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not taken, with the transfer.
-    #[inline]
-    pub fn submit(
-        &mut self,
-        now_us: u64,
-        queue: usize,
-        operation: Operation,
-        transfer: Transfer,
-        token: u64,
-    ) -> Result<(), (Rejected, Transfer)> {
-        let checked = self
-            .check_operation(&operation, &transfer)
-            .and_then(|()| self.check_queue(queue));
-        let index = match checked {
-            Ok(index) => index,
-            Err(rejected) => return Err((rejected, transfer)),
-        };
-        self.now_us = self.now_us.max(now_us);
-        let deadline_us = self.now_us.saturating_add(self.config.io_deadline_us);
-        let io = &mut self.queues[queue];
-        let slot = io.slots.get_mut(index);
-        slot.token = token;
-        slot.operation = operation;
-        slot.transfer = transfer;
-        slot.repeated = false;
-        io.issue(self.device.dma_mut(), index, deadline_us);
-        self.counters.submitted += 1;
-        Ok(())
-    }
-
-    /// Whether the queue takes a command now, and in which slot.
-    #[inline]
-    fn check_queue(&self, queue: usize) -> Result<u16, Rejected> {
-        match self.phase {
-            Phase::Running if !self.stop_requested => {}
-            Phase::Failed(reason) => return Err(Rejected::Failed(reason)),
-            _ => return Err(Rejected::NotRunning),
-        }
-        let io = self.queues[..self.queue_count]
-            .get(queue)
-            .ok_or(Rejected::NoSuchQueue)?;
-        if io.rings.permits() == 0 {
-            return Err(Rejected::QueueFull);
-        }
-        io.slots.free_slot().ok_or(Rejected::QueueFull)
-    }
-
-    /// Whether the operation can be done in one command with this memory.
-    #[inline]
-    fn check_operation(&self, operation: &Operation, transfer: &Transfer) -> Result<(), Rejected> {
-        let Some(controller) = &self.controller else {
-            return Err(match self.phase {
-                Phase::Failed(reason) => Rejected::Failed(reason),
-                _ => Rejected::NotRunning,
-            });
-        };
-        let optional = controller.optional_commands;
-        let (supported, blocks_max) = match operation {
-            Operation::Compare { .. } => (optional.compare(), BLOCKS_PER_COMMAND_MAX),
-            Operation::WriteZeroes { .. } => (optional.write_zeroes(), BLOCKS_PER_COMMAND_MAX),
-            Operation::Deallocate { .. } => (optional.dataset_management(), u32::MAX),
-            _ => (true, BLOCKS_PER_COMMAND_MAX),
-        };
-        if !supported {
-            return Err(Rejected::Unsupported);
-        }
-        let namespace = self
-            .namespace(operation.namespace())
-            .ok_or(Rejected::NoSuchNamespace)?;
-        let mut bytes = 0;
-        if let Some((lba, blocks)) = operation.range() {
-            if blocks == 0 || blocks > blocks_max {
-                return Err(Rejected::BadLength);
-            }
-            let end = lba.0.checked_add(u64::from(blocks));
-            if end.is_none_or(|end| end > namespace.blocks) {
-                return Err(Rejected::OutOfRange);
-            }
-            if operation.has_data() {
-                bytes = u64::from(blocks) * u64::from(namespace.block_bytes);
-            }
-        }
-        if !prp::fits(transfer, bytes, controller.transfer_bytes_max) {
-            return Err(Rejected::BadTransfer);
-        }
-        Ok(())
-    }
-
-    /// Tells the device of submissions and, where worth it, of completions consumed: each doorbell
-    /// at most once.
-    pub fn ring_doorbells(&mut self) {
-        let queues = &mut self.queues[..self.queue_count];
-        if queues.iter().any(|queue| queue.rings.has_submissions()) {
-            self.device.dma().publish();
-        }
-        for queue in queues {
-            if queue.rings.ring_submissions(&self.device) {
-                self.counters.submission_doorbells += 1;
-            }
-            if queue.rings.ring_completions(&self.device) {
-                self.counters.completion_doorbells += 1;
-            }
-        }
-    }
-
     /// Stops in order: takes no more operations, finishes those in flight, tells the controller
     /// (CC.SHN) and ends in [`DriverState::Stopped`]. Goes on in `poll`.
     pub fn shutdown(&mut self, now_us: u64) {
@@ -670,102 +561,5 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         if complete || self.now_us >= until_us {
             self.disable(After::Stop);
         }
-    }
-
-    /// Operations that the queue takes now.
-    pub fn free_slots(&self, queue: usize) -> usize {
-        if self.phase != Phase::Running || self.stop_requested {
-            return 0;
-        }
-        let queue = self.queues[..self.queue_count].get(queue);
-        queue.map_or(0, |io| io.slots.count(Place::Free).min(io.rings.permits()))
-    }
-
-    /// Operations that have not ended.
-    pub fn unfinished(&self) -> usize {
-        self.queues.iter().map(|io| io.slots.unfinished()).sum()
-    }
-
-    /// Commands that may end any moment: poll as often as latency asks for.
-    pub fn in_flight(&self) -> usize {
-        self.unfinished() + self.admin.waiting()
-    }
-
-    /// Where the driver is.
-    pub fn state(&self) -> DriverState {
-        match self.phase {
-            Phase::Failed(reason) => DriverState::Failed(reason),
-            Phase::Stopped => DriverState::Stopped,
-            Phase::ShuttingDown { .. } => DriverState::Stopping,
-            Phase::Disabling { then, .. } | Phase::Settling { then } => match then {
-                After::Stop => DriverState::Stopping,
-                After::Start if self.counters.resets == 0 => DriverState::Starting,
-                After::Start | After::Fail(_) => DriverState::Disabling,
-            },
-            Phase::Begin | Phase::Enabling { .. } | Phase::Starting(_) | Phase::Repeating => {
-                DriverState::Starting
-            }
-            Phase::Running if self.stop_requested => DriverState::Stopping,
-            Phase::Running => {
-                let mut queues = self.queues.iter();
-                if queues.any(|io| io.slots.count(Place::Aborting) > 0) {
-                    DriverState::Aborting
-                } else {
-                    DriverState::Running
-                }
-            }
-        }
-    }
-
-    /// What the controller says of itself; `None` before it was asked.
-    pub fn controller(&self) -> Option<&ControllerInfo> {
-        self.controller.as_ref()
-    }
-
-    /// The namespaces that can be used, by rising number.
-    pub fn namespaces(&self) -> &[NamespaceInfo] {
-        &self.namespaces
-    }
-
-    /// The namespace of this number.
-    #[inline]
-    pub fn namespace(&self, id: NamespaceId) -> Option<&NamespaceInfo> {
-        self.namespaces.iter().find(|info| info.id == id)
-    }
-
-    /// Queue pairs in use: at most `QUEUES`, 0 before the controller was asked.
-    pub fn queue_count(&self) -> usize {
-        self.queue_count
-    }
-
-    /// How often the device was powered on (SMART log), as read at the last start. It changes when
-    /// power was lost, and with it what was not flushed.
-    pub fn power_cycles(&self) -> u64 {
-        self.power_cycles
-    }
-
-    /// What has been counted.
-    pub fn counters(&self) -> &DriverCounters {
-        &self.counters
-    }
-
-    /// The device, for instance for the bytes of pages.
-    pub fn device(&self) -> &D {
-        &self.device
-    }
-
-    /// The device, for instance for the bytes of pages, or to advance a software one.
-    pub fn device_mut(&mut self) -> &mut D {
-        &mut self.device
-    }
-}
-
-impl<D: Device, const QUEUES: usize, const SLOTS: usize> fmt::Debug for Driver<D, QUEUES, SLOTS> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver")
-            .field("phase", &self.phase)
-            .field("unfinished", &self.unfinished())
-            .field("counters", &self.counters)
-            .finish_non_exhaustive()
     }
 }

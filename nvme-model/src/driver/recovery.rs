@@ -218,7 +218,34 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         }
     }
 
-    /// Ends a command but keeps its memory for good.
+    /// Starts anew after the device was reset by other means (PERST#) or came back. Does nothing
+    /// unless the driver has failed or stopped.
+    pub fn restart(&mut self, now_us: u64) {
+        if matches!(self.phase, Phase::Failed(_) | Phase::Stopped) {
+            self.now_us = self.now_us.max(now_us);
+            self.resets = ResetLog::default();
+            self.stop_requested = false;
+            self.phase = Phase::Begin;
+        }
+    }
+
+    /// Memory out of quarantine, with the token of its operation, once the device has been seen not
+    /// ready: after [`restart`](Driver::restart), when the driver runs again.
+    pub fn reclaim(&mut self) -> Option<(u64, Transfer)> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let mut queues = self.queues.iter_mut();
+        queues.find_map(|io| {
+            let index = io.slots.oldest(Place::Quarantined)?;
+            let slot = io.slots.get_mut(index);
+            let reclaimed = (slot.token, core::mem::take(&mut slot.transfer));
+            io.slots.move_to(Place::Free, index);
+            Some(reclaimed)
+        })
+    }
+
+    /// Ends a command but keeps its memory until [`reclaim`](Driver::reclaim).
     fn end_in_quarantine(
         &mut self,
         queue: usize,

@@ -32,6 +32,18 @@ impl Controller {
         if let Some(fell) = registers.take_configured() {
             self.configure(registers, dma, fell);
         }
+        // At most: stopping, disabled, starting, running, shutting down, shut down.
+        for _ in 0..6 {
+            let before = self.phase;
+            self.go_on(registers, dma);
+            if self.phase == before {
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn go_on(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) {
         match self.phase {
             Phase::Running | Phase::Disabled | Phase::ShutDown | Phase::Fatal => {}
             Phase::Starting { ready_us } => {

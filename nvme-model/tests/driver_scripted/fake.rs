@@ -485,14 +485,15 @@ impl Fake {
                     let hit = |taken: &(u16, SubmissionEntry)| {
                         taken.0 == what.queue() && taken.1.command_id.get() == what.command_id()
                     };
-                    let place = self
-                        .taken
-                        .iter()
-                        .position(hit)
-                        .expect("the aborted command");
-                    let (queue, target) = self.taken.remove(place);
-                    let status = StatusCode::ABORT_REQUESTED.into();
-                    self.complete(queue, target.command_id.get(), status, 0);
+                    match self.taken.iter().position(hit) {
+                        Some(place) => {
+                            let (queue, target) = self.taken.remove(place);
+                            let status = StatusCode::ABORT_REQUESTED.into();
+                            self.complete(queue, target.command_id.get(), status, 0);
+                        }
+                        // It has ended meanwhile.
+                        None => dw0 = 1,
+                    }
                 }
                 Aborts::Fail => dw0 = 1,
                 Aborts::Mute => return,

@@ -2,7 +2,8 @@
 #![allow(unreachable_pub)]
 
 mod fake;
-
+mod ownership;
+mod recovery;
 mod rings;
 mod startup;
 mod transfers;

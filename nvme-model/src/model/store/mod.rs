@@ -6,13 +6,20 @@
 //! holds a reference into memory that a device may touch.
 
 mod buffers;
+mod cached;
+mod file;
+mod job;
 mod memory;
+mod pool;
+mod uring;
 
 use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 use std::string::String;
 
 pub use buffers::Buffers;
+pub use cached::CachedStore;
+pub use file::{Backend, FileStore, FileStoreOptions, OpenError};
 pub use memory::MemoryStore;
 
 /// What a store is asked to do. Offsets and lengths are in bytes and multiples of the block size.
