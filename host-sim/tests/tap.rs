@@ -61,14 +61,21 @@ fn config() -> NetConfig {
 fn serve(mut net: Net<Tap>, stop: &AtomicBool) {
     let started = Instant::now();
     let mut owed = vec![Vec::new(); net.connections_max()];
+    let mut ending = vec![false; net.connections_max()];
     while !stop.load(Ordering::Relaxed) {
         let now_us = started.elapsed().as_micros() as u64;
         let mut moved = net.receive(now_us);
         while let Some(event) = net.next_event() {
-            let (NetEvent::Readable(id) | NetEvent::Writable(id) | NetEvent::HalfClosed(id)) =
-                event
-            else {
-                continue;
+            let id = match event {
+                NetEvent::Readable(id) | NetEvent::Writable(id) => id,
+                NetEvent::HalfClosed(id) => {
+                    ending[id.index()] = true;
+                    id
+                }
+                NetEvent::Opened(id) | NetEvent::Closed(id) => {
+                    ending[id.index()] = false;
+                    continue;
+                }
             };
             let owed: &mut Vec<u8> = &mut owed[id.index()];
             loop {
@@ -80,7 +87,7 @@ fn serve(mut net: Net<Tap>, stop: &AtomicBool) {
                 owed.extend_from_slice(net.received(id));
                 net.consume(id, owed.len());
             }
-            if owed.is_empty() && matches!(event, NetEvent::HalfClosed(_)) {
+            if owed.is_empty() && ending[id.index()] {
                 net.close(id);
             }
         }
