@@ -37,11 +37,18 @@ fn main() {
             println!("{depth:5} {idle:5} {net:6.0} {bare:6.0} {to_bare:9.2} {to_quiet:11.2}");
         }
     }
+    println!("depth  kernel sockets  relay  relay/kernel");
     for depth in [1, 32, 128] {
-        let rates = (0..rounds).map(|_| rivals::kernel_sockets(depth, time).unwrap_or(0.0) / 1e3);
+        let mut kernel = Vec::new();
+        let mut relay = Vec::new();
+        for _ in 0..rounds {
+            kernel.push(rivals::kernel_sockets(depth, time).expect("kernel sockets") / 1e3);
+            relay.push(stacks::relayed(depth, time).expect("a relay") / 1e3);
+        }
+        let (kernel, relay) = (median(kernel), median(relay));
         println!(
-            "kernel sockets at depth {depth}: {:.0}",
-            median(rates.collect())
+            "{depth:5} {kernel:15.0} {relay:6.0} {:13.2}",
+            relay / kernel
         );
     }
 }

@@ -57,6 +57,7 @@ impl Host {
             let mut server = Server {
                 net: Net::new(server_end, config(SERVER, connections_max)),
                 owed: vec![Vec::new(); connections_max],
+                ending: vec![false; connections_max],
                 manner,
                 connections: counted,
             };
@@ -134,6 +135,8 @@ fn config(own: Ipv4Address, connections_max: usize) -> NetConfig {
 struct Server {
     net: Net<WireEnd>,
     owed: Vec<Vec<u8>>,
+    /// The client sent all it will.
+    ending: Vec<bool>,
     manner: Manner,
     connections: Arc<AtomicUsize>,
 }
@@ -148,13 +151,12 @@ impl Server {
                 }
                 NetEvent::Readable(id) | NetEvent::Writable(id) => self.answer(id),
                 NetEvent::HalfClosed(id) => {
+                    self.ending[id.index()] = true;
                     self.answer(id);
-                    if self.owed[id.index()].is_empty() {
-                        self.net.close(id);
-                    }
                 }
                 NetEvent::Closed(id) => {
                     self.owed[id.index()].clear();
+                    self.ending[id.index()] = false;
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                 }
             }
@@ -185,7 +187,8 @@ impl Server {
             }
             self.net.consume(id, owed.len());
         }
-        if self.manner == Manner::Curt && self.net.unsent(id) > 0 {
+        let curt = self.manner == Manner::Curt && self.net.unsent(id) > 0;
+        if curt || self.ending[id.index()] {
             self.net.close(id);
         }
     }

@@ -325,6 +325,9 @@ impl Front {
         self.blocked = false;
         for _ in 0..self.dirty.len() {
             let Some(index) = self.dirty.pop() else { break };
+            if self.slots[index].stage == Stage::Free {
+                continue;
+            }
             packets += self.egress_shard(index, transmit, now_us);
             if self.blocked {
                 break;

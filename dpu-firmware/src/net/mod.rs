@@ -211,7 +211,8 @@ impl<D: PacketDevice> Net<D> {
             return;
         };
         let socket = self.front.shards[index].socket_mut();
-        let mut rest = bytes.min(socket.recv_queue());
+        let wanted = bytes.min(socket.recv_queue());
+        let mut rest = wanted;
         while rest > 0 {
             let taken = socket.recv(|piece| {
                 let taken = rest.min(piece.len());
@@ -222,7 +223,7 @@ impl<D: PacketDevice> Net<D> {
                 _ => break,
             }
         }
-        self.after_read(index);
+        self.after_read(index, wanted - rest);
     }
 
     /// Moves received bytes out. Returns how many.
@@ -234,11 +235,14 @@ impl<D: PacketDevice> Net<D> {
             .socket_mut()
             .recv_slice(bytes)
             .unwrap_or(0);
-        self.after_read(index);
+        self.after_read(index, taken);
         taken
     }
 
-    fn after_read(&mut self, index: usize) {
+    fn after_read(&mut self, index: usize, taken: usize) {
+        if taken == 0 {
+            return;
+        }
         // The window may have to be told to the peer.
         self.front.dirty.push(index);
         if matches!(

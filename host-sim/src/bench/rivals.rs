@@ -329,16 +329,16 @@ impl Owed {
 }
 
 /// The client's side: requests that may be sent, replies that came.
-struct Asked {
+pub(super) struct Asked {
     requests: Vec<u8>,
     replies: Vec<u8>,
     to_send_bytes: usize,
     partial: usize,
-    answered: u64,
+    pub(super) answered: u64,
 }
 
 impl Asked {
-    fn new(depth: usize) -> Self {
+    pub(super) fn new(depth: usize) -> Self {
         Self {
             requests: vec![7; depth * REQUEST_BYTES],
             replies: vec![0; 256 << 10],
@@ -348,14 +348,14 @@ impl Asked {
         }
     }
 
-    fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(super) fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         while self.to_send_bytes > 0 {
             self.to_send_bytes -= stream.write(&self.requests[..self.to_send_bytes])?;
         }
         Ok(())
     }
 
-    fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(super) fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         self.partial += stream.read(&mut self.replies)?;
         let whole = self.partial / REPLY_BYTES;
         self.partial %= REPLY_BYTES;

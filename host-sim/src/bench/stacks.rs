@@ -1,10 +1,15 @@
 //! Our own stack in the race with [`rivals`](super::rivals).
 
+use std::io;
+use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dpu_firmware::net::{Addresses, ConnectionId, Ipv4Address, Net, NetConfig, NetEvent};
 
+use super::rivals::Asked;
 use super::{REPLY_BYTES, REQUEST_BYTES};
+use crate::relay::{ANY_LOCAL_PORT, Relay};
 use crate::wire::{WireConfig, WireEnd, wire};
 
 /// Receive and send buffer of every connection in these benches.
@@ -26,9 +31,115 @@ pub fn sharded_net(depth: usize, idle: usize, time: Duration) -> f64 {
     race.run(time)
 }
 
+/// Requests per second from a kernel socket through the relay: `depth` requests in flight on
+/// one connection of a client thread; relay, both stacks and the server in another.
+///
+/// # Errors
+///
+/// If a socket call fails.
+pub fn relayed(depth: usize, time: Duration) -> io::Result<f64> {
+    let mut relay = Relay::bind(ANY_LOCAL_PORT, (SERVER, PORT))?;
+    let address = relay.local_address()?;
+    let client = thread::spawn(move || -> io::Result<f64> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut asked = Asked::new(depth);
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            asked.write(&mut stream)?;
+            asked.read(&mut stream)?;
+        }
+        Ok(asked.answered as f64 / begin.elapsed().as_secs_f64())
+    });
+    let (client_end, server_end) = wire(WireConfig::default());
+    let mut carrier = net(client_end, CLIENT, 1);
+    let mut server = Server::new(net(server_end, SERVER, 1));
+    let started = Instant::now();
+    let now_us = || started.elapsed().as_micros() as u64;
+    let mut moved_us = 0;
+    while !client.is_finished() {
+        let now = now_us();
+        carrier.receive(now);
+        let mut moved = relay.poll(now, &mut carrier)?;
+        moved |= carrier.flush(now);
+        moved |= server.turn(now);
+        if moved {
+            moved_us = now;
+        } else if now > moved_us + 50 {
+            let wakes = [carrier.wake_at(now), server.net.wake_at(now)];
+            let wake_us = wakes.into_iter().flatten().min().unwrap_or(now + 10_000);
+            relay.wait(Some(Duration::from_micros(
+                wake_us.saturating_sub(now).min(10_000),
+            )))?;
+        }
+    }
+    client
+        .join()
+        .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}
+
+fn net(end: WireEnd, own: Ipv4Address, connections_max: usize) -> Net<WireEnd> {
+    let config = NetConfig {
+        addresses: Addresses::new(own, 24),
+        connections_max,
+        receive_bytes: BUFFER_BYTES,
+        send_bytes: BUFFER_BYTES,
+        listen_port: (own == SERVER).then_some(PORT),
+        checksums: false,
+        seed: 1,
+    };
+    Net::new(end, config)
+}
+
+/// Answers each request with a page.
+struct Server {
+    net: Net<WireEnd>,
+    /// Replies owed on the one busy connection.
+    owed: usize,
+    page: Vec<u8>,
+}
+
+impl Server {
+    fn new(net: Net<WireEnd>) -> Self {
+        Self {
+            net,
+            owed: 0,
+            page: vec![9; REPLY_BYTES],
+        }
+    }
+
+    fn turn(&mut self, now_us: u64) -> bool {
+        let moved = self.net.receive(now_us);
+        while let Some(event) = self.net.next_event() {
+            match event {
+                NetEvent::Readable(id) | NetEvent::Writable(id) => self.serve(id),
+                NetEvent::HalfClosed(id) => self.net.close(id),
+                NetEvent::Opened(_) | NetEvent::Closed(_) => {}
+            }
+        }
+        self.net.flush(now_us) || moved
+    }
+
+    fn serve(&mut self, id: ConnectionId) {
+        let mut requests = [0; 128 * REQUEST_BYTES];
+        let whole = self.net.unread(id).min(requests.len()) / REQUEST_BYTES;
+        let bytes = self
+            .net
+            .read_into(id, &mut requests[..whole * REQUEST_BYTES]);
+        self.owed += bytes / REQUEST_BYTES;
+        while self.owed > 0 && self.net.send_free(id) >= REPLY_BYTES {
+            self.owed -= 1;
+            self.net.send(id, &self.page);
+        }
+        if self.owed > 0 {
+            self.net.send_when_free(id);
+        }
+    }
+}
+
 struct Race {
     client: Net<WireEnd>,
-    server: Net<WireEnd>,
+    server: Server,
     started: Instant,
     connection: ConnectionId,
     depth: usize,
@@ -36,30 +147,16 @@ struct Race {
     asked: usize,
     /// Reply bytes that came for the oldest of them.
     partial: usize,
-    /// Replies the server owes.
-    owed: usize,
     answered: u64,
     request: [u8; REQUEST_BYTES],
     reply: Vec<u8>,
-    page: Vec<u8>,
 }
 
 impl Race {
     fn new(depth: usize, idle: usize) -> Self {
         let (client_end, server_end) = wire(WireConfig::default());
-        let net = |end, own| {
-            let config = NetConfig {
-                addresses: Addresses::new(own, 24),
-                connections_max: idle + 1,
-                receive_bytes: BUFFER_BYTES,
-                send_bytes: BUFFER_BYTES,
-                listen_port: (own == SERVER).then_some(PORT),
-                checksums: false,
-                seed: 1,
-            };
-            Net::new(end, config)
-        };
-        let (mut client, server) = (net(client_end, CLIENT), net(server_end, SERVER));
+        let mut client = net(client_end, CLIENT, idle + 1);
+        let server = Server::new(net(server_end, SERVER, idle + 1));
         let ids: Vec<_> = (0..=idle)
             .filter_map(|_| client.connect(0, (SERVER, PORT)))
             .collect();
@@ -73,21 +170,19 @@ impl Race {
             depth,
             asked: 0,
             partial: 0,
-            owed: 0,
             answered: 0,
             request: [7; REQUEST_BYTES],
             reply: vec![0; 64 << 10],
-            page: vec![9; REPLY_BYTES],
         };
         let mut opened = 0;
         while opened < 2 * (idle + 1) {
             let now_us = race.now_us();
             race.client.poll(now_us);
-            race.server.poll(now_us);
+            race.server.net.poll(now_us);
             let events = std::iter::from_fn(|| {
                 race.client
                     .next_event()
-                    .or_else(|| race.server.next_event())
+                    .or_else(|| race.server.net.next_event())
             });
             opened += events
                 .filter(|event| matches!(event, NetEvent::Opened(_)))
@@ -122,13 +217,7 @@ impl Race {
         self.client.flush(now_us);
 
         let now_us = self.now_us();
-        self.server.receive(now_us);
-        while let Some(event) = self.server.next_event() {
-            if let NetEvent::Readable(id) | NetEvent::Writable(id) = event {
-                self.serve(id);
-            }
-        }
-        self.server.flush(now_us);
+        self.server.turn(now_us);
     }
 
     fn ask(&mut self) {
@@ -151,23 +240,6 @@ impl Race {
             self.partial %= REPLY_BYTES;
             self.asked -= whole;
             self.answered += whole as u64;
-        }
-    }
-
-    fn serve(&mut self, id: ConnectionId) {
-        let mut requests = [0; 128 * REQUEST_BYTES];
-        let whole = self.server.unread(id).min(requests.len()) / REQUEST_BYTES;
-        let bytes = self
-            .server
-            .read_into(id, &mut requests[..whole * REQUEST_BYTES]);
-        self.owed += bytes / REQUEST_BYTES;
-        while self.owed > 0 && self.server.send_free(id) >= REPLY_BYTES {
-            self.owed -= 1;
-            self.server.send(id, &self.page);
-        }
-        if self.owed > 0 {
-            // Asks for an event once there is space.
-            self.server.send_when_free(id);
         }
     }
 }
