@@ -1,5 +1,6 @@
 //! What the suites of the programs share: the back ends they run over, and random numbers.
 
+pub(crate) mod database;
 pub(crate) mod native;
 
 /// Something that runs one of the shipped programs.
