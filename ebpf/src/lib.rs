@@ -1,2 +1,61 @@
 //! eBPF as RFC 9669 has it: images, checks, meter, interpreter, the engine seam.
-#![cfg_attr(not(test), no_std)]
+//!
+//! A program arrives as an [`Image`], a flat run of bytes that nobody trusts. Its code is checked
+//! for structure by [`check`], which yields a [`Checked`]; a [`Program`] joins the two, and
+//! [`run`] executes it over a [`Memory`] of named regions, on behalf of a [`Host`] that provides
+//! the helpers, until it exits, waits for the host, has used its slice, or is stopped.
+//!
+//! ```text
+//!  bytes ─▶ Image::parse ─▶ slots ─▶ check ─▶ Checked ─▶ Program
+//!                                                           │
+//!                          State, Memory, Host ─▶ run ◀─────┘ ─▶ Outcome
+//! ```
+//!
+//! Three promises hold for any bytes whatever, checked or not: no access leaves the regions it was
+//! given, the meter bounds how long a program runs, and everything that goes wrong is a value that
+//! names the instruction. There is no `unsafe` and no allocation in the crate, and no clock.
+//!
+//! What this crate is not: the verifier that proves a program's accesses before it runs. Until a
+//! program is proved, every access pays for its check at run time.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+#[cfg(feature = "asm")]
+pub mod asm;
+pub mod check;
+mod disassemble;
+pub mod engine;
+pub mod fault;
+pub mod host;
+pub mod image;
+#[cfg(feature = "std")]
+pub mod image_builder;
+pub mod instruction;
+pub mod interpreter;
+pub mod isa;
+pub mod limits;
+pub mod memory;
+pub mod meter;
+pub mod program;
+#[cfg(feature = "rbpf")]
+pub mod rbpf_engine;
+mod semantics;
+pub mod state;
+
+pub use check::{Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with};
+pub use engine::{Engine, Interpreter};
+pub use fault::{Fault, FaultKind, Outcome};
+pub use host::{HelperResult, HelperSpec, Host, NoHost};
+pub use image::{EntryKind, Image, ImageError, ImageHeader, MapSpec};
+#[cfg(feature = "std")]
+pub use image_builder::ImageBuilder;
+pub use instruction::Instruction;
+pub use interpreter::run;
+pub use memory::{AccessFault, AccessReason, Memory, RegionId, Right};
+pub use program::Program;
+#[cfg(feature = "rbpf")]
+pub use rbpf_engine::RbpfEngine;
+pub use state::State;

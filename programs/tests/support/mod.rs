@@ -1,6 +1,7 @@
 //! What the suites of the programs share: the back ends they run over, and random numbers.
 
 pub(crate) mod database;
+pub(crate) mod interpreter;
 pub(crate) mod native;
 
 /// Something that runs one of the shipped programs.
@@ -23,6 +24,13 @@ macro_rules! for_every_backend {
             $(#[test]
             fn $suite() {
                 super::$suite(super::support::native::start);
+            })*
+        }
+
+        mod interpreter {
+            $(#[test]
+            fn $suite() {
+                super::$suite(super::support::interpreter::start);
             })*
         }
     };

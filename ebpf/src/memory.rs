@@ -1,0 +1,298 @@
+//! The memory of an invocation: named regions, each at its own addresses, each with its right.
+//!
+//! An address is a number with a region's tag in its upper half and an offset in its lower:
+//! `((region + 1) << 32) | offset`. No native address is ever visible to a program, so the same
+//! run gives the same numbers everywhere, and address 0 belongs to nothing.
+
+use core::fmt;
+
+use crate::limits::{REGION_BYTES_MAX, REGIONS_MAX};
+
+/// A region of an invocation's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum RegionId {
+    /// The context that r1 points to.
+    Context = 0,
+    /// The caller's arguments.
+    Arguments = 1,
+    /// The reply that is being made.
+    Reply = 2,
+    /// The data of a scan.
+    Data = 3,
+    /// The program's own working memory, which device reads go to.
+    Scratch = 4,
+    /// The stack of all frames.
+    Stack = 5,
+}
+
+impl RegionId {
+    /// Every region, by number.
+    pub const ALL: [RegionId; REGIONS_MAX] = [
+        RegionId::Context,
+        RegionId::Arguments,
+        RegionId::Reply,
+        RegionId::Data,
+        RegionId::Scratch,
+        RegionId::Stack,
+    ];
+
+    /// The region that an address lies in by its tag, whether or not it is there.
+    pub const fn of(address: u64) -> Option<RegionId> {
+        let index = tag_index(address);
+        if index < REGIONS_MAX { Some(RegionId::ALL[index]) } else { None }
+    }
+
+    /// The word for it in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RegionId::Context => "ctx",
+            RegionId::Arguments => "args",
+            RegionId::Reply => "reply",
+            RegionId::Data => "data",
+            RegionId::Scratch => "scratch",
+            RegionId::Stack => "stack",
+        }
+    }
+}
+
+/// What an access does to memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Right {
+    /// It reads.
+    Read,
+    /// It writes, and perhaps reads too.
+    Write,
+}
+
+/// Why an access was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessReason {
+    /// The address belongs to no region that is there.
+    NoRegion,
+    /// The range leaves the region, which has this many bytes.
+    OutOfBounds {
+        /// The region's length.
+        region_bytes: u32,
+    },
+    /// The region may be read only.
+    ReadOnly,
+}
+
+/// An access that was refused, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccessFault {
+    /// The first byte asked for.
+    pub address: u64,
+    /// How many bytes were asked for.
+    pub len: u64,
+    /// What was to be done with them.
+    pub right: Right,
+    /// Why not.
+    pub reason: AccessReason,
+}
+
+impl fmt::Display for AccessFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.right {
+            Right::Read => "read",
+            Right::Write => "write",
+        };
+        let plural = if self.len == 1 { "" } else { "s" };
+        write!(f, "{verb} of {} byte{plural} at {}", self.len, Place(self.address))?;
+        match self.reason {
+            AccessReason::NoRegion => write!(f, ", where there is no memory"),
+            AccessReason::OutOfBounds { region_bytes } => {
+                write!(f, ", outside a region of {region_bytes} bytes")
+            }
+            AccessReason::ReadOnly => write!(f, ", which may only be read"),
+        }
+    }
+}
+
+/// An address in words: the region and the offset in it.
+struct Place(u64);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match RegionId::of(self.0) {
+            Some(region) => write!(f, "{}+{:#x}", region.name(), self.0 as u32),
+            None => write!(f, "address {:#x}", self.0),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Region<'m> {
+    Absent,
+    Read(&'m [u8]),
+    Write(&'m mut [u8]),
+}
+
+impl Region<'_> {
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Region::Absent => &[],
+            Region::Read(bytes) => bytes,
+            Region::Write(bytes) => bytes,
+        }
+    }
+}
+
+/// The regions of one invocation.
+#[derive(Debug)]
+pub struct Memory<'m> {
+    regions: [Region<'m>; REGIONS_MAX],
+}
+
+impl Default for Memory<'_> {
+    fn default() -> Self {
+        Memory::new()
+    }
+}
+
+impl<'m> Memory<'m> {
+    /// A memory without any region.
+    pub const fn new() -> Memory<'m> {
+        Memory { regions: [const { Region::Absent }; REGIONS_MAX] }
+    }
+
+    /// Puts a region there that may be read only. Bytes beyond
+    /// [`REGION_BYTES_MAX`] are not addressable.
+    #[must_use]
+    pub fn with_read(mut self, region: RegionId, bytes: &'m [u8]) -> Memory<'m> {
+        let len = bytes.len().min(REGION_BYTES_MAX);
+        self.regions[region as usize] = Region::Read(&bytes[..len]);
+        self
+    }
+
+    /// Puts a region there that may be read and written. Bytes beyond
+    /// [`REGION_BYTES_MAX`] are not addressable.
+    #[must_use]
+    pub fn with_write(mut self, region: RegionId, bytes: &'m mut [u8]) -> Memory<'m> {
+        let len = bytes.len().min(REGION_BYTES_MAX);
+        self.regions[region as usize] = Region::Write(&mut bytes[..len]);
+        self
+    }
+
+    /// The address of a byte of a region.
+    pub const fn address(region: RegionId, offset: u32) -> u64 {
+        ((region as u64 + 1) << 32) | offset as u64
+    }
+
+    /// The bytes of a region, empty where it is absent.
+    pub fn region(&self, region: RegionId) -> &[u8] {
+        self.regions[region as usize].bytes()
+    }
+
+    /// The `len` bytes at `address`, to be read.
+    ///
+    /// # Errors
+    /// The range must lie within one region. An empty range may start one past its end.
+    pub fn read(&self, address: u64, len: usize) -> Result<&[u8], AccessFault> {
+        let (region, offset) = self.locate(address, len, Right::Read)?;
+        self.region(region)
+            .get(offset..offset + len)
+            .ok_or_else(|| self.explain(address, len as u64, Right::Read))
+    }
+
+    /// The `len` bytes at `address`, to be written.
+    ///
+    /// # Errors
+    /// As [`Memory::read`], and the region must be writable.
+    pub fn write(&mut self, address: u64, len: usize) -> Result<&mut [u8], AccessFault> {
+        let fault = match self.locate(address, len, Right::Write) {
+            Ok(_) => self.explain(address, len as u64, Right::Write),
+            Err(fault) => return Err(fault),
+        };
+        self.writable(address).and_then(|bytes| bytes.get_mut(..len)).ok_or(fault)
+    }
+
+    /// The region and offset of a range, if all of it may be used with that right.
+    ///
+    /// # Errors
+    /// As [`Memory::read`] and [`Memory::write`].
+    pub fn locate(
+        &self,
+        address: u64,
+        len: usize,
+        right: Right,
+    ) -> Result<(RegionId, usize), AccessFault> {
+        let fault = || self.explain(address, len as u64, right);
+        let region = RegionId::of(address).ok_or_else(fault)?;
+        let offset = address as u32 as usize;
+        let within = |bytes: &[u8]| offset <= bytes.len() && len <= bytes.len() - offset;
+        let usable = match &self.regions[region as usize] {
+            Region::Absent => false,
+            Region::Read(bytes) => right == Right::Read && within(bytes),
+            Region::Write(bytes) => within(bytes),
+        };
+        if usable { Ok((region, offset)) } else { Err(fault()) }
+    }
+
+    /// Copies `len` bytes from `src` to `dst`, which may overlap.
+    ///
+    /// # Errors
+    /// As [`Memory::read`] for the source and [`Memory::write`] for the destination; then nothing
+    /// is copied.
+    pub fn copy(&mut self, dst: u64, src: u64, len: usize) -> Result<(), AccessFault> {
+        let (src_region, src_at) = self.locate(src, len, Right::Read)?;
+        let (dst_region, dst_at) = self.locate(dst, len, Right::Write)?;
+        let fault = self.explain(dst, len as u64, Right::Write);
+        if src_region == dst_region {
+            let Region::Write(bytes) = &mut self.regions[dst_region as usize] else {
+                return Err(fault);
+            };
+            bytes.copy_within(src_at..src_at + len, dst_at);
+            return Ok(());
+        }
+        let both = self.regions.get_disjoint_mut([src_region as usize, dst_region as usize]);
+        let Ok([from, Region::Write(to)]) = both else { return Err(fault) };
+        to[dst_at..dst_at + len].copy_from_slice(&from.bytes()[src_at..src_at + len]);
+        Ok(())
+    }
+
+    /// `N` bytes at an address, for the interpreter: no story where they are not to be had.
+    #[inline(always)]
+    pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let bytes = self.regions.get(tag_index(address))?.bytes();
+        let offset = address as u32 as usize;
+        bytes.get(offset..offset.wrapping_add(N))?.first_chunk::<N>().copied()
+    }
+
+    /// Puts `N` bytes at an address, for the interpreter.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&mut self, address: u64, value: [u8; N]) -> Option<()> {
+        let Region::Write(bytes) = self.regions.get_mut(tag_index(address))? else { return None };
+        let offset = address as u32 as usize;
+        let place = bytes.get_mut(offset..offset.wrapping_add(N))?.first_chunk_mut::<N>()?;
+        *place = value;
+        Some(())
+    }
+
+    /// Why an access that failed did.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn explain(&self, address: u64, len: u64, right: Right) -> AccessFault {
+        let reason = match self.regions.get(tag_index(address)) {
+            None | Some(Region::Absent) => AccessReason::NoRegion,
+            Some(Region::Read(_)) if right == Right::Write => AccessReason::ReadOnly,
+            Some(region) => AccessReason::OutOfBounds { region_bytes: region.bytes().len() as u32 },
+        };
+        AccessFault { address, len, right, reason }
+    }
+
+    fn writable(&mut self, address: u64) -> Option<&mut [u8]> {
+        match self.regions.get_mut(tag_index(address))? {
+            Region::Write(bytes) => bytes.get_mut(address as u32 as usize..),
+            _ => None,
+        }
+    }
+}
+
+/// The number of the region that an address is tagged with; past the last for a tag of none.
+#[inline(always)]
+const fn tag_index(address: u64) -> usize {
+    (address >> 32).wrapping_sub(1) as usize
+}

@@ -1,0 +1,53 @@
+//! Every limit of the wire. What goes beyond one is refused by name, never cut short.
+
+/// Most payload bytes one frame carries. Longer replies are several frames.
+pub const FRAME_PAYLOAD_BYTES_MAX: u32 = 32 * 1024;
+
+/// Most bytes of a postcard body.
+pub const BODY_BYTES_MAX: usize = 4096;
+
+/// Most bytes of a header and body together: what a receiver must be able to hold contiguously.
+pub const FRAME_HEAD_BYTES_MAX: usize = crate::HEADER_BYTES + BODY_BYTES_MAX;
+
+/// Most bytes one Read asks for. (A Write is held to [`FRAME_PAYLOAD_BYTES_MAX`] as well, because
+/// a request is one frame.)
+pub const IO_BYTES_MAX: u32 = 128 * 1024;
+
+/// Most argument bytes of a Call.
+pub const ARGS_BYTES_MAX: u32 = 4096;
+
+/// Most reply bytes of a Call.
+pub const REPLY_BYTES_MAX: u32 = 64 * 1024;
+
+/// Fewest requests an agent lets a connection have in flight.
+pub const CREDITS_MIN: u16 = 8;
+
+/// Most bytes of a program's name.
+pub const NAME_BYTES_MAX: usize = 32;
+
+/// Most objects attached to one instance.
+pub const OBJECTS_PER_INSTANCE_MAX: usize = 8;
+
+/// Most bytes of a program image as it is uploaded.
+pub const IMAGE_BYTES_MAX: u32 = 64 * 1024;
+
+/// Most namespaces an Info reply lists.
+pub const NAMESPACES_MAX: usize = 32;
+
+/// Most programs in one Programs reply; more follow by asking again.
+pub const PROGRAMS_PER_REPLY_MAX: usize = 32;
+
+/// Most counters in a Stats reply.
+pub const COUNTERS_MAX: usize = 88;
+
+/// Most pools in a Stats reply.
+pub const POOLS_MAX: usize = 16;
+
+/// Most bytes of the name of a counter or pool, so that a full Stats reply fits in a body.
+pub const STAT_NAME_BYTES_MAX: usize = 24;
+
+/// Most bytes of the text in an error body.
+pub const ERROR_TEXT_BYTES_MAX: usize = 160;
+
+const _: () = assert!(BODY_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(ARGS_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX);
