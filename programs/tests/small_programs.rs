@@ -6,7 +6,16 @@ mod support;
 
 use programs::bpfkv::{self, BpfkvGetArgs, FAN_OUT};
 use programs::chase::{self, ChaseArgs, ChaseReply};
-use support::{Answer, Native, Random};
+use support::native::Native;
+use support::{Answer, Backend as _, Random, Start};
+
+support::for_every_backend! {
+    chase_follows_the_chain,
+    chase_refuses_what_makes_no_sense,
+    bpfkv_get_finds_every_key_and_no_other,
+    bpfkv_get_starts_where_it_is_told,
+    bpfkv_get_survives_damage,
+}
 
 const ENOENT: i32 = -2;
 const EINVAL: i32 = -22;
@@ -18,9 +27,8 @@ fn failed(answer: &Answer) -> i32 {
     answer.result
 }
 
-#[test]
-fn chase_follows_the_chain() {
-    let mut program = Native::start("chase.c", "chase", &[]);
+fn chase_follows_the_chain(start: Start) {
+    let mut program = start("chase");
     for (cells, stride) in [(1, 8), (100, 8), (64, 512), (7, 4096)] {
         let object = chase::build(cells, stride, 3);
         program.set_object(&object);
@@ -47,9 +55,8 @@ fn chase_follows_the_chain() {
     program.finish();
 }
 
-#[test]
-fn chase_refuses_what_makes_no_sense() {
-    let mut program = Native::start("chase.c", "chase", &[]);
+fn chase_refuses_what_makes_no_sense(start: Start) {
+    let mut program = start("chase");
     program.set_object(&chase::build(4, 64, 1));
     let args = |start, stride| {
         ChaseArgs {
@@ -73,9 +80,8 @@ fn chase_refuses_what_makes_no_sense() {
     program.finish();
 }
 
-#[test]
-fn bpfkv_get_finds_every_key_and_no_other() {
-    let mut program = Native::start("bpfkv_get.c", "bpfkv_get", &[]);
+fn bpfkv_get_finds_every_key_and_no_other(start: Start) {
+    let mut program = start("bpfkv_get");
     let shapes = [
         (1, FAN_OUT, 1),
         (2, 2, 1),
@@ -126,9 +132,8 @@ fn bpfkv_get_finds_every_key_and_no_other() {
     program.finish();
 }
 
-#[test]
-fn bpfkv_get_starts_where_it_is_told() {
-    let mut program = Native::start("bpfkv_get.c", "bpfkv_get", &[]);
+fn bpfkv_get_starts_where_it_is_told(start: Start) {
+    let mut program = start("bpfkv_get");
     let store = bpfkv::build((0..100).map(|key| (key, bpfkv::value(key))), 31).unwrap();
     program.set_object(&store.bytes);
     // The second leaf has keys 31 to 61.
@@ -148,9 +153,8 @@ fn bpfkv_get_starts_where_it_is_told() {
     program.finish();
 }
 
-#[test]
-fn bpfkv_get_survives_damage() {
-    let mut program = Native::start("bpfkv_get.c", "bpfkv_get", &[]);
+fn bpfkv_get_survives_damage(start: Start) {
+    let mut program = start("bpfkv_get");
     let store = bpfkv::build((0..500).map(|key| (key, bpfkv::value(key))), 8).unwrap();
     let tree_bytes = store.bytes.len() - 32_000 / 512 * 512;
     let key_args = |key| BpfkvGetArgs { key, root: 0 }.to_bytes();
@@ -193,13 +197,13 @@ fn bpfkv_get_survives_damage() {
 
 #[test]
 fn the_sanitizers_see_what_they_should() {
-    let bad = || Native::start("../tests/native/out_of_bounds.c", "out_of_bounds", &[]);
+    let bad = || Native::compile("../tests/native/out_of_bounds.c", "out_of_bounds", &[]);
     let mut sound = bad();
     if !sound.is_sanitized() {
         return; // said when it was compiled
     }
     assert_eq!(sound.call(&[0; 8]).result, 8);
-    sound.finish();
+    Box::new(sound).finish();
     for region in 1..=4 {
         let mut program = bad();
         program.set_object(&[0; 512]);

@@ -6,9 +6,23 @@ mod support;
 use std::collections::BTreeMap;
 
 use programs::sqlite::{Header, Record, SqliteGetArgs, Value, program_for};
-use rusqlite::types::{Value as Sql, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
-use support::{Answer, Native, Random};
+use support::database::{damage, database, fill_with_anything, rowids_of};
+use support::{Answer, Backend, Random, Start};
+
+support::for_every_backend! {
+    every_page_size,
+    the_large_one_reads_small_pages_too,
+    reserved_bytes,
+    records_around_every_boundary_of_overflow,
+    deep_trees,
+    arguments_are_checked,
+    other_trees_are_refused,
+    files_that_are_no_plain_database,
+    circles_come_to_an_end,
+    damaged_databases_never_break_it,
+}
 
 const ENOENT: i32 = -2;
 const EINVAL: i32 = -22;
@@ -21,70 +35,12 @@ const EMEDIUMTYPE: i32 = -124;
 const ENOKEY: i32 = -126;
 
 /// The program for pages of this size, and the longest record it returns.
-fn start(page_bytes: u32) -> (Native, usize) {
-    let (flag, reply_max) = match program_for(page_bytes).name {
-        "sqlite_get" => ("-DPAGE_MAX=4096", 16384),
-        _ => ("-DPAGE_MAX=65536", 65536),
-    };
+fn start_for(start: Start, page_bytes: u32) -> (Box<dyn Backend>, usize) {
+    let name = program_for(page_bytes).name;
     (
-        Native::start("sqlite_get.c", "sqlite_get", &[flag]),
-        reply_max,
+        start(name),
+        if name == "sqlite_get" { 16384 } else { 65536 },
     )
-}
-
-/// A database with pages of this size, filled by `fill`, as the bytes of its file.
-fn database(page_bytes: u32, reserved: u8, fill: impl FnOnce(&Connection)) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("test.db");
-    let open = |pragmas: &str| {
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch(pragmas).unwrap();
-        connection
-    };
-    drop(open(&format!(
-        "PRAGMA page_size = {page_bytes}; PRAGMA user_version = 1;"
-    )));
-    if reserved > 0 {
-        // Of an empty database: the reserved bytes, and where on page 1 cells would start.
-        let mut bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), page_bytes as usize);
-        bytes[20] = reserved;
-        let start = (page_bytes - u32::from(reserved)) as u16;
-        bytes[105..107].copy_from_slice(&start.to_be_bytes());
-        std::fs::write(&path, bytes).unwrap();
-    }
-    let connection = open("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;");
-    connection.execute_batch("BEGIN").unwrap();
-    fill(&connection);
-    connection.execute_batch("COMMIT").unwrap();
-    let sound: String = connection
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(sound, "ok");
-    drop(connection);
-    let bytes = std::fs::read(&path).unwrap();
-    let header = Header::parse(&bytes).unwrap();
-    assert_eq!(
-        (header.page_bytes, header.reserved_bytes),
-        (page_bytes, reserved)
-    );
-    bytes
-}
-
-/// Some value of any type; text and blobs are up to `len_max` bytes.
-fn any_value(random: &mut Random, len_max: usize) -> Sql {
-    match random.below(8) {
-        0 => Sql::Null,
-        1 => Sql::Integer(random.below(2) as i64),
-        2 | 3 => Sql::Integer(random.next() as i64 >> random.below(64)),
-        4 => Sql::Real(random.next() as i64 as f64 / 7.0),
-        5 | 6 => Sql::Text("outboard ".repeat(1 + random.below(len_max) / 9)),
-        _ => Sql::Blob(
-            (0..random.below(len_max))
-                .map(|_| random.next() as u8)
-                .collect(),
-        ),
-    }
 }
 
 fn same(value: Value<'_>, expected: ValueRef<'_>) -> bool {
@@ -122,7 +78,7 @@ fn overflow_pages(usable: usize, len: usize) -> usize {
 }
 
 /// Finds a table's root page by looking at the schema, which is a table itself.
-fn root_of(program: &mut Native, table: &str) -> u32 {
+fn root_of(program: &mut dyn Backend, table: &str) -> u32 {
     for rowid in 1.. {
         let args = SqliteGetArgs {
             rowid,
@@ -142,25 +98,8 @@ fn root_of(program: &mut Native, table: &str) -> u32 {
     unreachable!("the loop has no end but those inside")
 }
 
-/// The rowids of `t`, in order.
-fn rowids_of(bytes: &[u8]) -> Vec<i64> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), bytes).unwrap();
-    let connection = Connection::open(file.path()).unwrap();
-    let mut query = connection
-        .prepare("SELECT rowid FROM t ORDER BY rowid")
-        .unwrap();
-    let rowids: Vec<i64> = query
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert!(!rowids.is_empty());
-    rowids
-}
-
 /// Looks every row of `t` up, and the rowids beside it, and compares with what SQLite says.
-fn check_all_rows(bytes: &[u8], program: &mut Native, reply_max: usize) -> u32 {
+fn check_all_rows(bytes: &[u8], program: &mut dyn Backend, reply_max: usize) -> u32 {
     let Header {
         page_bytes,
         reserved_bytes,
@@ -274,58 +213,31 @@ fn check_all_rows(bytes: &[u8], program: &mut Native, reply_max: usize) -> u32 {
     depth
 }
 
-/// Rows of all kinds, with rowids of all lengths, a third of them deleted again.
-fn fill_with_anything(connection: &Connection, seed: u64, rows: usize, len_max: usize) {
-    connection
-        .execute_batch("CREATE TABLE other(x); CREATE TABLE t(a, b, c)")
-        .unwrap();
-    let mut random = Random(seed);
-    let mut insert = connection
-        .prepare("INSERT OR REPLACE INTO t(rowid, a, b, c) VALUES (?, ?, ?, ?)")
-        .unwrap();
-    let mut rowids = vec![i64::MIN + 1, -1, 0, 1, i64::MAX];
-    rowids.extend((0..rows).map(|_| random.next() as i64 >> random.below(60)));
-    for &rowid in &rowids {
-        let mut value = || any_value(&mut random, len_max);
-        insert
-            .execute(params![rowid, value(), value(), value()])
-            .unwrap();
-    }
-    for rowid in rowids.iter().skip(5).step_by(3) {
-        connection
-            .execute("DELETE FROM t WHERE rowid = ?", params![rowid])
-            .unwrap();
-    }
-}
-
-#[test]
-fn every_page_size() {
+fn every_page_size(start: Start) {
     for page_bytes in [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] {
-        let (mut program, reply_max) = start(page_bytes);
+        let (mut program, reply_max) = start_for(start, page_bytes);
         let bytes = database(page_bytes, 0, |connection| {
             fill_with_anything(connection, u64::from(page_bytes), 600, 2500);
         });
-        check_all_rows(&bytes, &mut program, reply_max);
+        check_all_rows(&bytes, &mut *program, reply_max);
         program.finish();
     }
 }
 
-#[test]
-fn the_large_one_reads_small_pages_too() {
-    let (mut program, reply_max) = start(65536);
+fn the_large_one_reads_small_pages_too(start: Start) {
+    let (mut program, reply_max) = start_for(start, 65536);
     for page_bytes in [512, 4096] {
         let bytes = database(page_bytes, 0, |connection| {
             fill_with_anything(connection, 9, 200, 30_000);
         });
-        check_all_rows(&bytes, &mut program, reply_max);
+        check_all_rows(&bytes, &mut *program, reply_max);
     }
     program.finish();
 }
 
-#[test]
-fn reserved_bytes() {
+fn reserved_bytes(start: Start) {
     for (page_bytes, reserved) in [(512, 32), (1024, 255), (4096, 1), (4096, 80), (65536, 48)] {
-        let (mut program, reply_max) = start(page_bytes);
+        let (mut program, reply_max) = start_for(start, page_bytes);
         let bytes = database(page_bytes, reserved, |connection| {
             fill_with_anything(
                 connection,
@@ -334,15 +246,14 @@ fn reserved_bytes() {
                 3 * page_bytes as usize / 2,
             );
         });
-        check_all_rows(&bytes, &mut program, reply_max);
+        check_all_rows(&bytes, &mut *program, reply_max);
         program.finish();
     }
 }
 
-#[test]
-fn records_around_every_boundary_of_overflow() {
+fn records_around_every_boundary_of_overflow(start: Start) {
     for (page_bytes, reserved) in [(512, 0), (512, 32), (1024, 0), (4096, 16), (65536, 0)] {
-        let (mut program, reply_max) = start(page_bytes);
+        let (mut program, reply_max) = start_for(start, page_bytes);
         let usable = page_bytes as usize - usize::from(reserved);
         let bytes = database(page_bytes, reserved, |connection| {
             connection.execute_batch("CREATE TABLE t(a)").unwrap();
@@ -360,16 +271,15 @@ fn records_around_every_boundary_of_overflow() {
                 }
             }
         });
-        check_all_rows(&bytes, &mut program, reply_max);
+        check_all_rows(&bytes, &mut *program, reply_max);
         program.finish();
     }
 }
 
-#[test]
-fn deep_trees() {
+fn deep_trees(start: Start) {
     let mut depths = BTreeMap::new();
     for (rows, spread) in [(1, 1), (300, 1), (6000, 1_i64 << 48), (40_000, -(1 << 40))] {
-        let (mut program, reply_max) = start(512);
+        let (mut program, reply_max) = start_for(start, 512);
         let bytes = database(512, 0, |connection| {
             connection.execute_batch("CREATE TABLE t(a)").unwrap();
             let mut insert = connection
@@ -381,7 +291,7 @@ fn deep_trees() {
                     .unwrap();
             }
         });
-        depths.insert(rows, check_all_rows(&bytes, &mut program, reply_max));
+        depths.insert(rows, check_all_rows(&bytes, &mut *program, reply_max));
         program.finish();
     }
     let depths: Vec<u32> = depths.into_values().collect();
@@ -392,7 +302,7 @@ fn deep_trees() {
 }
 
 /// A small database, and the program for it.
-fn small() -> (Vec<u8>, Native) {
+fn small(start: Start) -> (Vec<u8>, Box<dyn Backend>) {
     let bytes = database(512, 0, |connection| {
         connection
             .execute_batch(
@@ -410,12 +320,12 @@ fn small() -> (Vec<u8>, Native) {
                 .unwrap();
         }
     });
-    let (mut program, _) = start(512);
+    let (mut program, _) = start_for(start, 512);
     program.set_object(&bytes);
     (bytes, program)
 }
 
-fn get(program: &mut Native, rowid: i64, root_page: u32) -> i32 {
+fn get(program: &mut dyn Backend, rowid: i64, root_page: u32) -> i32 {
     let args = SqliteGetArgs {
         rowid,
         root_page,
@@ -424,10 +334,9 @@ fn get(program: &mut Native, rowid: i64, root_page: u32) -> i32 {
     program.call(&args.to_bytes()).result
 }
 
-#[test]
-fn arguments_are_checked() {
-    let (_, mut program) = small();
-    let root_page = root_of(&mut program, "t");
+fn arguments_are_checked(start: Start) {
+    let (_, mut program) = small(start);
+    let root_page = root_of(&mut *program, "t");
     let good = SqliteGetArgs {
         rowid: 7,
         root_page,
@@ -519,28 +428,26 @@ fn arguments_are_checked() {
     program.finish();
 }
 
-#[test]
-fn other_trees_are_refused() {
-    let (_, mut program) = small();
+fn other_trees_are_refused(start: Start) {
+    let (_, mut program) = small(start);
     for tree in ["i", "w"] {
-        let root = root_of(&mut program, tree);
-        assert_eq!(get(&mut program, 1, root), ENOTSUP, "{tree}");
+        let root = root_of(&mut *program, tree);
+        assert_eq!(get(&mut *program, 1, root), ENOTSUP, "{tree}");
     }
     assert_eq!(
-        get(&mut program, 1, 1_000_000),
+        get(&mut *program, 1, 1_000_000),
         EUCLEAN,
         "the header knows how many pages"
     );
     program.finish();
 }
 
-#[test]
-fn files_that_are_no_plain_database() {
-    let (bytes, mut program) = small();
+fn files_that_are_no_plain_database(start: Start) {
+    let (bytes, mut program) = small(start);
     let mut random = Random(1);
     let mut expect = |errno: i32, what: &str, bytes: &[u8]| {
         program.set_object(bytes);
-        assert_eq!(get(&mut program, 7, 2), errno, "{what}");
+        assert_eq!(get(&mut *program, 7, 2), errno, "{what}");
     };
     let with = |at: usize, to: &[u8]| {
         let mut bytes = bytes.clone();
@@ -575,7 +482,7 @@ fn files_that_are_no_plain_database() {
     let wal = with(18, &[2, 2]);
     expect(ENOTSUP, "in WAL mode", &wal);
     program.set_object(&wal);
-    let root_page = root_of_wal(&mut program);
+    let root_page = root_of_wal(&mut *program);
     let args = SqliteGetArgs {
         rowid: 7,
         root_page,
@@ -587,7 +494,7 @@ fn files_that_are_no_plain_database() {
 }
 
 /// The root page of `t`, the first table of a database in WAL mode.
-fn root_of_wal(program: &mut Native) -> u32 {
+fn root_of_wal(program: &mut dyn Backend) -> u32 {
     let args = SqliteGetArgs {
         rowid: 1,
         root_page: 1,
@@ -601,10 +508,9 @@ fn root_of_wal(program: &mut Native) -> u32 {
     }
 }
 
-#[test]
-fn circles_come_to_an_end() {
-    let (bytes, mut program) = small();
-    let root = root_of(&mut program, "t");
+fn circles_come_to_an_end(start: Start) {
+    let (bytes, mut program) = small(start);
+    let root = root_of(&mut *program, "t");
     let top = (root - 1) as usize * 512;
     assert_eq!(bytes[top], 5, "the root is an inner page");
 
@@ -642,17 +548,16 @@ fn circles_come_to_an_end() {
     program.finish();
 }
 
-#[test]
-fn damaged_databases_never_break_it() {
+fn damaged_databases_never_break_it(start: Start) {
     let mut seen = BTreeMap::new();
     for (page_bytes, rows, rounds) in [(512, 300, 3000), (4096, 60, 1000), (65536, 20, 40)] {
-        let (mut program, _) = start(page_bytes);
+        let (mut program, _) = start_for(start, page_bytes);
         let bytes = database(page_bytes, 0, |connection| {
             fill_with_anything(connection, 77, rows, page_bytes as usize);
         });
         let rowids = rowids_of(&bytes);
         program.set_object(&bytes);
-        let root_page = root_of(&mut program, "t");
+        let root_page = root_of(&mut *program, "t");
         let mut random = Random(u64::from(page_bytes));
         for round in 0..rounds {
             let damaged = damage(&bytes, page_bytes as usize, &mut random);
@@ -685,25 +590,4 @@ fn damaged_databases_never_break_it() {
             .all(|kind| kinds.contains(kind) || named.contains(kind)),
         "{seen:?}"
     );
-}
-
-/// A copy with some bytes changed, mostly where they matter most, and now and then cut short.
-fn damage(bytes: &[u8], page_bytes: usize, random: &mut Random) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for _ in 0..1 + random.below(30) {
-        let page = random.below(bytes.len() / page_bytes) * page_bytes;
-        let at = match random.below(4) {
-            0 => random.below(page_bytes),
-            _ => random.below(64),
-        };
-        bytes[page + at] = match random.below(4) {
-            0 => 0xff,
-            1 => bytes[page + at].wrapping_add(1),
-            _ => random.next() as u8,
-        };
-    }
-    if random.below(8) == 0 {
-        bytes.truncate(random.below(bytes.len()));
-    }
-    bytes
 }
