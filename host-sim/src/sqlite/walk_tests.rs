@@ -7,8 +7,11 @@ use super::*;
 use crate::random::Random;
 use crate::sqlite::{Database, walk_file};
 
+/// A rowid, and the blob in its row if there is one.
+type Row = (i64, Option<Vec<u8>>);
+
 /// A database with `rows` rows of uneven size, a tenth of them deleted, as bytes.
-fn made(page_bytes: u32, rows: i64, seed: u64) -> (Vec<u8>, Table, Vec<(i64, Option<Vec<u8>>)>) {
+fn made(page_bytes: u32, rows: i64, seed: u64) -> (Vec<u8>, Table, Vec<Row>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.db");
     let mut random = Random::new(seed);
