@@ -128,6 +128,9 @@ fn reserved_bytes_at_the_end_of_pages_are_left_alone() {
     file[root.start + 5..root.start + 7].copy_from_slice(&480u16.to_be_bytes());
     std::fs::write(&path, &file).unwrap();
     connection = Connection::open(&path).unwrap();
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .unwrap();
     let blobs: Vec<Vec<u8>> = (0..200).map(|row| vec![row as u8; row * 13]).collect();
     for (row, blob) in blobs.iter().enumerate() {
         connection
