@@ -71,17 +71,23 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Serve a file as a drive, until Ctrl-C.
+    ///
+    /// The agent listens inside the simulated network. Connections to --listen are carried to it;
+    /// with --tap it has an address of its own on that interface as well.
     Serve(ServeArgs),
     /// Look up rows of a SQLite table through the DPU and by remote reads, and compare.
+    ///
+    /// Without arguments: makes TPC-H `orders` as a real SQLite file (once; it is kept), puts the
+    /// file on the simulated drive, uploads `sqlite_get`, and looks up random keys both ways: through
+    /// the DPU in one round trip each, and by remote reads of the same B-tree's pages. Every record is
+    /// compared with what SQLite itself answers. At the end stands a table of both ways, and the ratio
+    /// that their measured parts lead to expect.
     Demo(DemoArgs),
     /// Measure a part, next to what else could do its job.
     Bench(BenchArgs),
 }
 
 /// Arguments of `serve`.
-///
-/// The agent listens inside the simulated network. Connections to --listen are carried to it;
-/// with --tap it has an address of its own on that interface as well.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -134,12 +140,6 @@ pub struct NamespaceArg {
 }
 
 /// Arguments of `demo`.
-///
-/// Without arguments: makes TPC-H `orders` as a real SQLite file (once; it is kept), puts the
-/// file on the simulated drive, uploads `sqlite_get`, and looks up random keys both ways: through
-/// the DPU in one round trip each, and by remote reads of the same B-tree's pages. Every record is
-/// compared with what SQLite itself answers. At the end stands a table of both ways, and the ratio
-/// that their measured parts lead to expect.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -263,6 +263,8 @@ pub struct BenchArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
     /// The in-process wire: round trips between the client's network stack and the agent's.
+    ///
+    /// Both stacks and the wire between them run in one thread, as they do in `serve` and `demo`.
     Wire(WireBenchArgs),
 }
 

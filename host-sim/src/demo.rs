@@ -11,6 +11,7 @@
 //! | `plan` | which keys |
 //! | `calls` | arguments and replies of the programs that are called |
 //! | `chain` | the chain of cells that `chase` follows, to measure a read on the DPU |
+//! | `spin` | the program that only counts, to measure an instruction |
 //! | `drive` | the loop that keeps a number of lookups in flight; the same for all that is measured |
 //! | `jobs` | what is kept in flight: pushdown, remote, probes |
 //! | `answers` | what came back, kept aside until the clock has stopped |
@@ -28,6 +29,7 @@ pub mod drive;
 mod jobs;
 pub mod plan;
 pub mod run;
+pub mod spin;
 #[cfg(test)]
 mod virtual_world;
 pub mod world;

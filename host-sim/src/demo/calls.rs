@@ -1,6 +1,7 @@
 //! Arguments and replies of the programs that are called.
 //!
-//! The layouts are those at the top of `programs/src/sqlite_get.c`, `chase.c` and `spin.c`.
+//! The layouts are those at the top of `programs/src/sqlite_get.c` and `chase.c`, and of
+//! [`super::spin`].
 
 use super::world::Failure;
 use crate::sqlite::Table;
@@ -77,7 +78,7 @@ impl Calls for ShippedCalls {
         args.extend_from_slice(&self.cell_bytes.to_le_bytes());
     }
 
-    /// `struct spin_args`: rounds.
+    /// The rounds.
     fn spin(&self, rounds: u32, args: &mut Vec<u8>) {
         args.clear();
         args.extend_from_slice(&rounds.to_le_bytes());

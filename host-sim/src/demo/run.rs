@@ -164,7 +164,7 @@ pub fn run<W: World + ?Sized, C: Calls + ?Sized>(
         lanes,
         reference,
         watch,
-        done: 0,
+        done: None,
         total,
         answers: [Answers::default(), Answers::default()],
         turn: 0,
@@ -220,7 +220,8 @@ struct Run<'r, W: ?Sized, C: ?Sized> {
     lanes: usize,
     reference: Reference<'r>,
     watch: &'r mut dyn FnMut(u64, u64) -> bool,
-    done: u64,
+    /// Lookups done; `None` as long as they do not count.
+    done: Option<u64>,
     total: u64,
     /// Pushdown's and remote's of the current round.
     answers: [Answers; 2],
@@ -234,7 +235,7 @@ impl<W: World + ?Sized, C: Calls + ?Sized> Run<'_, W, C> {
         let mut ignored = Latencies::new();
         let lookup = self.pushdown(keys, &mut ignored)?;
         let (remote, _) = self.remote(keys, &mut ignored)?;
-        self.done = 0;
+        self.done = Some(0);
         let operations = keys.len();
         let start = self.spin(0, operations)?.instructions_per_op();
         let tried = self
@@ -320,11 +321,11 @@ impl<W: World + ?Sized, C: Calls + ?Sized> Run<'_, W, C> {
         count: usize,
         latencies: &mut Latencies,
     ) -> Result<Sample, RunError> {
-        let (before, total) = (self.done, self.total);
+        let (done, total) = (self.done, self.total);
         let watch = &mut self.watch;
-        let mut tell = |ended: u64| watch((before + ended).min(total), total);
+        let mut tell = |ended: u64| watch(done.map_or(0, |done| done + ended), total);
         let sample = drive(self.world, job, count, self.lanes, latencies, &mut tell)?;
-        self.done += count as u64;
+        self.done = done.map(|done| done + count as u64);
         Ok(sample)
     }
 
@@ -352,7 +353,7 @@ impl<W: World + ?Sized, C: Calls + ?Sized> Run<'_, W, C> {
     ) -> Result<Sample, RunError> {
         let mut job = Probe::new(instance, self.lanes, fill);
         let mut ignored = Latencies::new();
-        let (done, total) = (self.done.min(self.total), self.total);
+        let (done, total) = (self.done.unwrap_or(0), self.total);
         let watch = &mut self.watch;
         let mut tell = |_: u64| watch(done, total);
         let sample = drive(

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::number::{bytes, microseconds, plain, whole};
 use crate::demo::run::{Outcome, WayOutcome};
 
-/// The part of the expected ratio that is to be reached.
+/// The part of the expected ratio that pushdown is meant to reach.
 pub const SHARE_WANTED: f64 = 0.85;
 
 /// What was done, and what came of it.
@@ -214,13 +214,15 @@ impl DemoReport {
         let parts = &self.outcome.calibration;
         format!(
             "expected ratio {}: d(n + r)/(n + d·r + e) with d = {} reads, n = {} a round trip, \
-             r = {} a drive read, e = {} in the program\nreached {} of it",
+             r = {} a drive read, e = {} in the program\n\
+             reached {} of it; {} are wanted",
             plain(parts.expected_ratio()),
             plain(parts.reads),
             microseconds(parts.round_trip_ns / 1e3),
             microseconds(parts.read_ns / 1e3),
             microseconds(parts.execute_ns / 1e3),
             percent(self.share()),
+            percent(SHARE_WANTED),
         )
     }
 

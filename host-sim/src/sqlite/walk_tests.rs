@@ -7,8 +7,11 @@ use super::*;
 use crate::random::Random;
 use crate::sqlite::{Database, walk_file};
 
+/// A rowid, and the blob in its row if there is one.
+type Row = (i64, Option<Vec<u8>>);
+
 /// A database with `rows` rows of uneven size, a tenth of them deleted, as bytes.
-fn made(page_bytes: u32, rows: i64, seed: u64) -> (Vec<u8>, Table, Vec<(i64, Option<Vec<u8>>)>) {
+fn made(page_bytes: u32, rows: i64, seed: u64) -> (Vec<u8>, Table, Vec<Row>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file.db");
     let mut random = Random::new(seed);
@@ -125,6 +128,9 @@ fn reserved_bytes_at_the_end_of_pages_are_left_alone() {
     file[root.start + 5..root.start + 7].copy_from_slice(&480u16.to_be_bytes());
     std::fs::write(&path, &file).unwrap();
     connection = Connection::open(&path).unwrap();
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .unwrap();
     let blobs: Vec<Vec<u8>> = (0..200).map(|row| vec![row as u8; row * 13]).collect();
     for (row, blob) in blobs.iter().enumerate() {
         connection
