@@ -75,6 +75,17 @@ impl ClientError {
         }
     }
 
+    /// The error number that a program returned, negative, if that is what it is.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            ClientError::Refused { detail, .. } => match **detail {
+                ErrorBody::Errno(errno) => Some(errno),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether a request may have taken effect although no answer came.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, ClientError::OutcomeUnknown { .. })

@@ -272,6 +272,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         &mut self.driver
     }
 
+    /// The network.
+    #[must_use]
+    pub const fn net(&self) -> &Net<N> {
+        &self.net
+    }
+
     /// The network, for the host that carries its packets.
     pub fn net_mut(&mut self) -> &mut Net<N> {
         &mut self.net

@@ -9,7 +9,7 @@ use nvme_model::seam::{Device, PAGE_BYTES};
 use protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, NAME_BYTES_MAX};
 use protocol::message::{
     AttachReply, AttachRequest, CallRequest, CloseRequest, DetachRequest, FlushRequest,
-    LoadPieceRequest, LoadReply, LoadRequest, OpenReply, OpenRequest, ProgramsRequest, ReadRequest,
+    LoadPieceRequest, LoadRequest, OpenReply, OpenRequest, ProgramsRequest, ReadRequest,
     UnloadRequest, WriteRequest,
 };
 use protocol::{ErrorBody, Header, Kind, Status, decode_body};
@@ -280,7 +280,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .begin(owner, name, asked.total_bytes, asked.sha256, self.now_us)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].upload = Some(upload);
-        Ok(Begun::Answer(Answer::Load(LoadReply { program: None })))
+        Ok(Begun::Answer(Answer::Empty))
     }
 
     fn begin_piece(

@@ -3,7 +3,7 @@
 //! Only what can be asked for, with its help; what is done then is the business of the modules
 //! that do it. Everything that can be checked without doing anything is checked here.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -72,8 +72,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve a file as a drive, until Ctrl-C.
     ///
-    /// The agent listens inside the simulated network. Connections to --listen are carried to it;
-    /// with --tap it has an address of its own on that interface as well.
+    /// The agent listens inside the simulated network, and connections to --listen are carried to
+    /// it. With --tap it has an address of its own on that interface instead.
     Serve(ServeArgs),
     /// Look up rows of a SQLite table through the DPU and by remote reads, and compare.
     ///
@@ -91,10 +91,10 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  host-sim serve --disk drive.img --listen 127.0.0.1:4400
+  host-sim serve --disk drive.img --listen 127.0.0.1:7117
   host-sim serve --disk orders.sqlite --block-bytes 512 --listen 127.0.0.1:0
   host-sim serve --disk a.img --namespace b.img --namespace c.img,block=512 \\
-      --listen 127.0.0.1:4400
+      --listen 127.0.0.1:7117
 
 The address that is listened on is printed as one line to standard output once the agent is
 ready: with port 0 that is how to learn it.")]
@@ -104,12 +104,18 @@ pub struct ServeArgs {
     pub disk: PathBuf,
 
     /// Address and port of this machine to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4400")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117")]
     pub listen: SocketAddr,
 
-    /// Attach the agent to this TAP interface too (needs the right to open it).
-    #[arg(long, value_name = "NAME")]
+    /// Attach the agent to this TAP interface instead of listening here (needs the right to open
+    /// it).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["listen", "rtt"])]
     pub tap: Option<String>,
+
+    /// The agent's address on the TAP interface.
+    #[arg(long, value_name = "ADDR/BITS", default_value = "10.117.0.2/24", value_parser = tap_address,
+          requires = "tap")]
+    pub tap_address: TapAddress,
 
     /// Bytes of a block of namespace 1.
     #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = block_bytes)]
@@ -137,6 +143,15 @@ pub struct NamespaceArg {
     pub path: PathBuf,
     /// Bytes of a block, if given.
     pub block_bytes: Option<u32>,
+}
+
+/// An address in a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Leading bits that name the network.
+    pub prefix_bits: u8,
 }
 
 /// Arguments of `demo`.
@@ -293,6 +308,18 @@ pub struct WireBenchArgs {
     pub rtt: Duration,
 }
 
+/// An address that a host can have, and the length of its network's prefix.
+fn tap_address(text: &str) -> Result<TapAddress, String> {
+    let wrong = || "give an IPv4 address and a prefix length, such as 10.117.0.2/24".to_string();
+    let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+    let prefix_bits = bits.parse().ok().filter(|bits| *bits <= 32).ok_or_else(wrong)?;
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        return Err(wrong());
+    }
+    Ok(TapAddress { address, prefix_bits })
+}
+
 /// A block size that the drive has.
 fn block_bytes(text: &str) -> Result<u32, String> {
     match text.parse() {
@@ -392,7 +419,7 @@ mod tests {
 
     #[test]
     fn serve_and_its_namespaces() {
-        let line = "host-sim serve --disk d.img --listen 127.0.0.1:0 --tap tap0 --block-bytes 512 \
+        let line = "host-sim serve --disk d.img --tap tap0 --block-bytes 512 \
                     --namespace a.img --namespace b,c.img,block=4096";
         let Command::Serve(args) = parse(line).unwrap().command else {
             panic!("not serve")
@@ -412,6 +439,8 @@ mod tests {
             "host-sim serve --disk d --namespace e,block=7",
             "host-sim serve --disk d --namespace ,block=512",
             "host-sim serve --disk d --listen nowhere",
+            "host-sim serve --disk d --listen 127.0.0.1:0 --tap tap0",
+            "host-sim serve --disk d --tap tap0 --tap-address 10.0.0.1",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

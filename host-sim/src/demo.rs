@@ -29,6 +29,7 @@ pub mod drive;
 mod jobs;
 pub mod plan;
 pub mod run;
+pub mod simulated;
 pub mod spin;
 #[cfg(test)]
 mod virtual_world;

@@ -2,6 +2,19 @@
 //!
 //! Not for secrets. The same seed gives the same sequence on every machine and in every version.
 
+/// 64 bits that nobody can guess, from the operating system.
+///
+/// # Panics
+///
+/// If the system has none, which it says only before it has started.
+#[must_use]
+pub fn entropy() -> u64 {
+    let mut bytes = [0; 8];
+    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(got, Ok(bytes.len()), "the system gives no random bytes");
+    u64::from_le_bytes(bytes)
+}
+
 /// A generator in some state.
 #[derive(Clone, Debug)]
 pub struct Random {

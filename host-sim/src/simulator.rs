@@ -6,6 +6,8 @@
 //! in tests. Between the two halves of a pass the caller uses [`Simulator::far`] to speak to the
 //! agent as any client on the network would.
 
+use std::os::fd::BorrowedFd;
+
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
@@ -139,7 +141,7 @@ impl Simulator {
         };
         let arrivals = [
             self.far.device().next_arrival_us(),
-            self.agent.net_mut().device().next_arrival_us(),
+            self.agent.net().device().next_arrival_us(),
         ];
         let pace = Pace { again: busy, at_us: turn_us, store_waits: step.waiting };
         let pace = pace.by(step.next).by(self.far.wake_at(now_us));
@@ -162,6 +164,20 @@ impl Simulator {
         self.agent.device_mut()
     }
 
+    /// Whether something is under way that ends soon: commands at the drive, packets on the wire.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.agent.driver().in_flight() > 0
+            || self.far.device().next_arrival_us().is_some()
+            || self.agent.net().device().next_arrival_us().is_some()
+    }
+
+    /// Readable when a store has finished something.
+    #[must_use]
+    pub fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.agent.driver().device().wait_fd()
+    }
+
     /// Where the agent can be connected to from [`Simulator::far`].
     #[must_use]
     pub const fn agent_address() -> (Ipv4Address, u16) {
@@ -175,9 +191,9 @@ impl Simulator {
     }
 
     /// Bytes of packets from the client's side to the agent, and back.
-    pub fn wire_bytes(&mut self) -> (u64, u64) {
+    pub fn wire_bytes(&self) -> (u64, u64) {
         let up = self.far.device().bytes_sent();
-        (up, self.agent.net_mut().device().bytes_sent())
+        (up, self.agent.net().device().bytes_sent())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod rivals;
 pub mod stacks;
+pub mod wire_race;
 
 /// Bytes of a request in the network benches.
 pub const REQUEST_BYTES: usize = 64;

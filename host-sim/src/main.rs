@@ -1,0 +1,38 @@
+//! `host-sim`: the Outboard agent on a laptop.
+
+use std::io::stdout;
+use std::process::ExitCode;
+
+use clap::Parser;
+use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit};
+use host_sim::demo::simulated::SimulatedWorld;
+use host_sim::interrupt::Interrupt;
+use host_sim::{bench, demo, serve};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupt = match Interrupt::on_signals() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return fail(Exit::Failed, &format!("cannot listen for Ctrl-C: {error}")),
+    };
+    let mut out = stdout();
+    let ended = match cli.command {
+        Command::Demo(args) => demo::command(&args, &interrupt, &mut out, SimulatedWorld::open)
+            .map_err(|error| (error.exit(), error.to_string())),
+        Command::Serve(args) => serve::command(&args, &interrupt, &mut out)
+            .map_err(|error| (Exit::Failed, error.to_string())),
+        Command::Bench(BenchArgs { bench: Bench::Wire(args) }) => {
+            bench::wire_race::command(&args, &interrupt, &mut out)
+                .map_err(|error| (Exit::Failed, error.to_string()))
+        }
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err((exit, sentence)) => fail(exit, &sentence),
+    }
+}
+
+fn fail(exit: Exit, sentence: &str) -> ExitCode {
+    eprintln!("host-sim: {sentence}");
+    exit.into()
+}

@@ -1,0 +1,356 @@
+//! `host-sim serve`: files as drives, the agent in front of them, and a door to the network.
+//!
+//! One thread does everything. It turns the machine while there is work, spins for a moment
+//! while something is outstanding, and else sleeps at one place, on whatever can wake it: the
+//! sockets, the files, Ctrl-C, or a deadline. Ctrl-C stops taking requests, answers those that
+//! were accepted, flushes the drive, and ends.
+
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use dpu_firmware::limits::LARGE;
+use dpu_firmware::net::{Addresses, Net, NetConfig};
+use dpu_firmware::{Agent, AgentConfig, Turn};
+use nvme_model::driver::{DriverConfig, DriverState};
+use nvme_model::model::{
+    FileStore, FileStoreOptions, ModelConfig, ModelDevice, ModelError, NamespaceConfig, OpenError,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cli::{Exit, ServeArgs};
+use crate::clock::Clock;
+use crate::interrupt::Interrupt;
+use crate::random::entropy;
+use crate::relay::Relay;
+use crate::simulator::{AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError};
+use crate::tap::Tap;
+use crate::wire::WireConfig;
+
+/// How long to spin while something is outstanding.
+pub(crate) const SPIN_US: u64 = 50;
+
+/// The longest sleep: after it Ctrl-C is looked at, should its signal have come just before.
+const SLEEP_US_MAX: u64 = 200_000;
+
+/// How long requests that were accepted have, to end after Ctrl-C.
+const DRAIN_US: u64 = 10_000_000;
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A file is none to serve.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The drive cannot be made.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The machine cannot be made.
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
+    /// The agent cannot be made.
+    #[error("the agent cannot start: {0}")]
+    Agent(dpu_firmware::StartError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The interface cannot be used.
+    #[error(
+        "cannot use the TAP interface {name}: {source}; make it first: \
+         `ip tuntap add dev {name} mode tap user $USER && ip link set {name} up`"
+    )]
+    Tap {
+        /// The interface.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The drive did not come up.
+    #[error("the drive did not start: {0}")]
+    Drive(String),
+    /// Waiting failed.
+    #[error("cannot wait for sockets: {0}")]
+    Wait(io::Error),
+    /// The address could not be printed.
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+}
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+///
+/// [`ServeError`], a sentence with the remedy.
+pub fn command(
+    args: &ServeArgs,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, ServeError> {
+    let model = ModelConfig {
+        namespaces: namespaces(args)?,
+        read_latency_us: args.drive_latency.as_micros() as u64,
+        ..ModelConfig::default()
+    };
+    match &args.tap {
+        Some(name) => over_tap(args, name, model, interrupt, out),
+        None => over_relay(args, model, interrupt, out),
+    }
+}
+
+fn namespaces(args: &ServeArgs) -> Result<Vec<NamespaceConfig>, ServeError> {
+    let open = |path, block_bytes| -> Result<NamespaceConfig, ServeError> {
+        let store = FileStore::open(path, FileStoreOptions::default())?;
+        Ok(NamespaceConfig::new(store, block_bytes))
+    };
+    let mut namespaces = vec![open(&args.disk, args.block_bytes)?];
+    for further in &args.namespace {
+        let block_bytes = further.block_bytes.unwrap_or(args.block_bytes);
+        namespaces.push(open(&further.path, block_bytes)?);
+    }
+    Ok(namespaces)
+}
+
+/// What is turned: an agent, with whatever carries bytes to it.
+trait Machine {
+    /// One pass.
+    fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError>;
+    /// Whether work is under way that ends soon.
+    fn is_busy(&self) -> bool;
+    /// What wakes it.
+    fn wait_fds(&self) -> [Option<BorrowedFd<'_>>; 2];
+    /// Before a sleep.
+    fn arm(&mut self);
+    /// Stops taking requests; true when all are answered.
+    fn drain(&mut self) -> bool;
+    /// Tells the drive to flush and stop.
+    fn shut_down(&mut self, now_us: u64);
+    /// Where the driver is.
+    fn drive(&self) -> DriverState;
+}
+
+/// The agent on the wire, and kernel sockets relayed to it.
+struct Relayed {
+    simulator: Simulator,
+    relay: Relay,
+}
+
+impl Machine for Relayed {
+    fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError> {
+        let moved =
+            self.relay.poll(now_us, self.simulator.far()).map_err(ServeError::Wait)?;
+        let pace = self.simulator.pass(now_us);
+        Ok(Pace { again: pace.again || moved, ..pace })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.simulator.is_busy()
+    }
+
+    fn wait_fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [Some(self.relay.wait_fd()), self.simulator.wait_fd()]
+    }
+
+    fn arm(&mut self) {
+        self.simulator.drive().arm_wait();
+    }
+
+    fn drain(&mut self) -> bool {
+        self.simulator.agent().drain();
+        self.simulator.agent().is_drained()
+    }
+
+    fn shut_down(&mut self, now_us: u64) {
+        self.simulator.agent().driver_mut().shutdown(now_us);
+    }
+
+    fn drive(&self) -> DriverState {
+        self.simulator.drive_state()
+    }
+}
+
+fn over_relay(
+    args: &ServeArgs,
+    model: ModelConfig,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, ServeError> {
+    let delay_us = (args.rtt.as_micros() / 2) as u64;
+    let slots = if delay_us == 0 { 16 } else { 1024 };
+    let simulator = Simulator::new(SimulatorConfig {
+        model,
+        wire: WireConfig { slots, delay_us, ..WireConfig::default() },
+        limits: LARGE,
+        driver: DriverConfig::default(),
+        seed: entropy(),
+        far_connections: LARGE.connections,
+    })?;
+    let relay = Relay::bind(args.listen, Simulator::agent_address())
+        .map_err(|source| ServeError::Listen { address: args.listen, source })?;
+    let address = relay
+        .local_address()
+        .map_err(|source| ServeError::Listen { address: args.listen, source })?;
+    let mut machine = Relayed { simulator, relay };
+    run(&mut machine, &address.to_string(), interrupt, out)
+}
+
+/// The agent on a TAP interface.
+struct Tapped {
+    agent: Agent<ModelDevice, Tap>,
+}
+
+impl Machine for Tapped {
+    fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError> {
+        let turn = self.agent.turn(now_us);
+        let step = self.agent.device_mut().step(now_us);
+        let at_us = match turn {
+            Turn::At(us) => Some(us),
+            Turn::Again | Turn::Idle => None,
+        };
+        let again = turn == Turn::Again || step.busy;
+        Ok(Pace { again, at_us, store_waits: step.waiting }.by(step.next))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.agent.driver().in_flight() > 0
+    }
+
+    fn wait_fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [Some(self.agent.net().device().wait_fd()), self.agent.driver().device().wait_fd()]
+    }
+
+    fn arm(&mut self) {
+        self.agent.device_mut().arm_wait();
+    }
+
+    fn drain(&mut self) -> bool {
+        self.agent.drain();
+        self.agent.is_drained()
+    }
+
+    fn shut_down(&mut self, now_us: u64) {
+        self.agent.driver_mut().shutdown(now_us);
+    }
+
+    fn drive(&self) -> DriverState {
+        self.agent.driver().state()
+    }
+}
+
+fn over_tap(
+    args: &ServeArgs,
+    name: &str,
+    mut model: ModelConfig,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, ServeError> {
+    let seed = entropy();
+    let failed = |source| ServeError::Tap { name: name.to_string(), source };
+    let tap = Tap::open(name, seed).map_err(failed)?;
+    model.arena_pages = LARGE.arena_pages() as u32;
+    let device = ModelDevice::new(model)?;
+    let net = Net::new(
+        tap,
+        NetConfig {
+            addresses: Addresses::new(args.tap_address.address, args.tap_address.prefix_bits),
+            connections_max: LARGE.connections,
+            receive_bytes: LARGE.receive_bytes,
+            send_bytes: LARGE.send_bytes,
+            listen_port: Some(AGENT_PORT),
+            // The interface computes and verifies them.
+            checksums: false,
+            seed,
+        },
+    );
+    let config = AgentConfig {
+        limits: LARGE,
+        driver: DriverConfig::default(),
+        boot_nonce: seed,
+        seed,
+        board: "host-sim",
+    };
+    let agent = Agent::new(device, net, config).map_err(ServeError::Agent)?;
+    let address = format!("{}:{AGENT_PORT}", args.tap_address.address);
+    run(&mut Tapped { agent }, &address, interrupt, out)
+}
+
+fn run(
+    machine: &mut impl Machine,
+    address: &str,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, ServeError> {
+    let clock = Clock::start();
+    start_drive(machine, &clock)?;
+    writeln!(out, "{address}").and_then(|()| out.flush()).map_err(ServeError::Print)?;
+    eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
+    let mut busy_since_us = clock.now_us();
+    while !interrupt.requested() {
+        let now_us = clock.now_us();
+        let pace = machine.pass(now_us)?;
+        if pace.again {
+            busy_since_us = now_us;
+            continue;
+        }
+        let spins = now_us < busy_since_us + SPIN_US && machine.is_busy();
+        if !spins {
+            sleep(machine, &pace, now_us)?;
+        }
+    }
+    finish(machine, &clock)
+}
+
+fn start_drive(machine: &mut impl Machine, clock: &Clock) -> Result<(), ServeError> {
+    loop {
+        match machine.drive() {
+            DriverState::Running => return Ok(()),
+            DriverState::Failed(why) => return Err(ServeError::Drive(why.to_string())),
+            _ => {}
+        }
+        machine.pass(clock.now_us())?;
+    }
+}
+
+fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), ServeError> {
+    let pause_us = pace.at_us.map_or(SLEEP_US_MAX, |us| us.saturating_sub(now_us));
+    let pause = Duration::from_micros(pause_us.min(SLEEP_US_MAX));
+    machine.arm();
+    let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
+    for fd in machine.wait_fds().into_iter().flatten() {
+        fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    }
+    let timeout = Timespec::try_from(pause).ok();
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(ServeError::Wait(error.into())),
+    }
+}
+
+/// Answers what was accepted, then has the drive flush and stop.
+fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError> {
+    eprintln!("host-sim: finishing what was accepted, then flushing");
+    let until_us = clock.now_us() + DRAIN_US;
+    while !machine.drain() && clock.now_us() < until_us {
+        machine.pass(clock.now_us())?;
+    }
+    // The last replies leave the agent, the wire and the relay.
+    let until_us = clock.now_us() + 100_000;
+    while machine.pass(clock.now_us())?.again && clock.now_us() < until_us {}
+    machine.shut_down(clock.now_us());
+    let until_us = clock.now_us() + DRAIN_US;
+    while machine.drive() != DriverState::Stopped {
+        if let DriverState::Failed(why) = machine.drive() {
+            return Err(ServeError::Drive(why.to_string()));
+        }
+        if clock.now_us() > until_us {
+            return Err(ServeError::Drive("it did not flush and stop in time".to_string()));
+        }
+        machine.pass(clock.now_us())?;
+    }
+    eprintln!("host-sim: all is flushed");
+    Ok(Exit::Success)
+}
