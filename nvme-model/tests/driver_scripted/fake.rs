@@ -167,7 +167,16 @@ impl Dma for FakeDma {
     }
     fn ring_read32(&self, at: Span) -> u32 {
         assert!(at.start().is_multiple_of(4) && at.bytes() == 4);
-        u32::from_le_bytes(self.device[at.range()].try_into().unwrap())
+        // The CPU sees its own writes at once.
+        let (unpublished, published) = (self.unpublished.borrow(), self.published.borrow());
+        let mut writes = unpublished.iter().rev().chain(published.iter().rev());
+        let within =
+            |write: &&(usize, Vec<u8>)| (write.0..write.0 + write.1.len()).contains(&at.start());
+        let bytes = match writes.find(within) {
+            Some((start, bytes)) => &bytes[at.start() - start..][..4],
+            None => &self.device[at.range()],
+        };
+        u32::from_le_bytes(bytes.try_into().unwrap())
     }
     fn ring_write(&mut self, at: Span, bytes: &[u8]) {
         assert_eq!(at.bytes(), bytes.len());

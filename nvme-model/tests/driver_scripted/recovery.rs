@@ -184,6 +184,23 @@ fn a_reset_repeats_in_order_what_can_be_and_ends_the_rest_as_unknown() {
 }
 
 #[test]
+fn what_was_being_aborted_is_repeated_before_what_came_later() {
+    let mut bench = Bench::running(|fake| fake.aborts = Aborts::Mute);
+    bench.start_read(1);
+    bench.start_read(2);
+    bench.pass_to(bench.now_us + 5_000_000);
+    bench.start_read(3);
+    bench.pass_to(bench.now_us + 5_000_000);
+    bench.settle();
+    bench.turn();
+    let places = bench.fake().taken.iter();
+    let places: Vec<_> = places.map(|(_, entry)| entry.cdw10.get()).collect();
+    assert_eq!(places, [1, 2, 3]);
+    bench.finish();
+    assert_eq!(bench.results().len(), 3);
+}
+
+#[test]
 fn a_repeated_command_is_not_repeated_again() {
     let mut bench = Bench::running(|_| {});
     bench.start_read(1);
