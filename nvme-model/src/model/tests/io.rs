@@ -132,7 +132,7 @@ fn hostile_data_pointers_are_refused() {
     );
     assert_eq!(code(&mut host, page, list_at + 4), offset);
     assert_eq!(code(&mut host, page, 0), transfer);
-    assert_eq!(code(&mut host, page, u64::MAX & !7), transfer);
+    assert_eq!(code(&mut host, page, !7u64), transfer);
     set(&mut host, &[good[0], good[1] + 8]);
     assert_eq!(code(&mut host, page, list_at), offset);
     set(&mut host, &[good[0], 0x1000]);
