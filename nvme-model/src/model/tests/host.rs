@@ -127,6 +127,13 @@ impl Host {
         self.step();
     }
 
+    /// Overwrites a page of the rings.
+    pub(super) fn fill_ring_page(&mut self, page: u32, bytes: &[u8]) {
+        let span = Span::new(page, 0, bytes.len());
+        self.device.dma_mut().ring_write(span, bytes);
+        self.device.dma().publish();
+    }
+
     /// Steps until nothing is busy.
     pub(super) fn step(&mut self) {
         while self.device.step(self.now_us).busy {}
