@@ -6,6 +6,7 @@ use nvme_model::spec::*;
 use proptest::prelude::*;
 use zerocopy::little_endian::U16;
 
+use crate::bench::*;
 use crate::fake::*;
 use crate::transfers::{FOUR_K, read};
 
