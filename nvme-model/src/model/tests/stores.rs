@@ -490,3 +490,53 @@ fn a_drive_over_files_works_and_can_be_waited_on() {
         assert_eq!(host.device.outstanding(), 0);
     }
 }
+
+#[test]
+fn a_flush_covers_what_came_before_it_only() {
+    let block = |fill: u8| [fill; BLOCK];
+    let write = |store: &mut dyn Store, at: usize, fill: u8| {
+        let offset = (at * BLOCK) as u64;
+        let op = StoreOp::Write {
+            offset,
+            durable: false,
+        };
+        assert_eq!(run(store, op, &mut block(fill)), Ok(()));
+    };
+    let mut lost = 0;
+    for seed in 0..40 {
+        let temporary = file(BLOCKS * BLOCK);
+        let below = open(temporary.path(), Backend::Auto, true);
+        let mut store = CachedStore::new(below, BLOCK as u32);
+        write(&mut store, 0, 1);
+        write(&mut store, 1, 1);
+        let flush = store.submit(7, StoreOp::Flush, &mut Buffers::empty());
+        assert_eq!(flush, Submitted::Pending);
+        // While the flush is under way.
+        write(&mut store, 1, 2);
+        write(&mut store, 2, 2);
+        loop {
+            store.kick();
+            if let Some(finished) = store.poll() {
+                assert_eq!((finished.token, finished.result), (7, Ok(&[][..])));
+                break;
+            }
+            std::thread::yield_now();
+        }
+        assert_eq!(store.unflushed_blocks(), 2);
+        store.power_cut(seed);
+        let left = contents(&mut store);
+        let left = [left[0], left[BLOCK], left[2 * BLOCK]];
+        assert_eq!(left[0], 1, "flushed");
+        assert!(
+            matches!(left[1], 1 | 2),
+            "flushed or newer, not {}",
+            left[1]
+        );
+        assert!(matches!(left[2], 0 | 2), "old or new, not {}", left[2]);
+        lost += usize::from(left[1] == 1) + usize::from(left[2] == 0);
+    }
+    assert!(
+        (10..70).contains(&lost),
+        "{lost} of 80 unflushed writes lost"
+    );
+}
