@@ -50,3 +50,6 @@ pub const RESET_WINDOW_US: u64 = 60_000_000;
 
 /// Namespaces that start-up asks about; those beyond are counted and left alone.
 pub const NAMESPACES_SCANNED_MAX: usize = 64;
+
+/// Polls in a row without budget left after which deadlines are looked at all the same.
+pub const FULL_POLLS_MAX: u32 = 16;

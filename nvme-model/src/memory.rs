@@ -455,3 +455,66 @@ pub fn two_slabs_mut<'d>(
 ) -> (&'d mut [u8], &'d mut [u8]) {
     two_mut(first, second, dma)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::Claim;
+
+    #[test]
+    fn a_pool_gives_all_or_none_and_counts() {
+        let mut range = Claim::new(40).take().unwrap();
+        let front = range.split(4).unwrap();
+        let too_small = PagePool::new(range, [0u32; 35]).unwrap_err();
+        let mut pool = PagePool::new(too_small, [0u32; 64]).unwrap();
+        assert_eq!((pool.free(), pool.total()), (36, 36));
+        assert!(pool.take(TRANSFER_PAGES_MAX + 1).is_none());
+        let first = pool.take(30).unwrap();
+        assert!(pool.take(7).is_none());
+        assert_eq!(first[0].index(), front.pages());
+        let second = pool.take(6).unwrap();
+        assert!(pool.take_page().is_none());
+        pool.give(first);
+        pool.give(second);
+        assert_eq!((pool.free(), pool.least_free()), (36, 0));
+        let again = pool.take(2).unwrap();
+        assert_eq!(
+            again[0].index() + 1,
+            again[1].index(),
+            "contiguous as given back"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "not of")]
+    fn a_page_of_another_pool_is_refused() {
+        let mut range = Claim::new(4).take().unwrap();
+        let stranger = range.split_page().unwrap();
+        let mut pool = PagePool::new(range, [0u32; 3]).unwrap();
+        pool.give_page(stranger);
+    }
+
+    #[test]
+    #[should_panic(expected = "not of")]
+    fn a_loan_of_another_slab_is_refused() {
+        let mut range = Claim::new(4).take().unwrap();
+        let mut one = range.split_slab(2).unwrap().lend();
+        let mut two = range.split_slab(2).unwrap().lend();
+        let loan = one.loan(0, 4096).unwrap();
+        let other = two.loan(0, 4096).unwrap();
+        one.give_back(loan);
+        one.give_back(other);
+    }
+
+    #[test]
+    fn ranges_split_without_overlap() {
+        let mut claim = Claim::new(10);
+        let mut range = claim.take().unwrap();
+        assert!(claim.take().is_none());
+        let front = range.split(3).unwrap();
+        assert!(range.split(8).is_none());
+        let rest = range.split(7).unwrap();
+        assert_eq!((front.first(), rest.first(), range.pages()), (0, 3, 0));
+        assert!(range.split_page().is_none());
+    }
+}

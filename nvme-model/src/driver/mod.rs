@@ -74,7 +74,7 @@ use recovery::ResetLog;
 use slots::{Mismatch, Place, Slots};
 use startup::{Scan, Step};
 
-use crate::limits::{ADMIN_COMPLETIONS_PER_POLL, ADMIN_ENTRIES, NAMESPACES_MAX};
+use crate::limits::{ADMIN_COMPLETIONS_PER_POLL, ADMIN_ENTRIES, FULL_POLLS_MAX, NAMESPACES_MAX};
 use crate::memory::PageRange;
 use crate::seam::{Device, Dma, Registers};
 use crate::spec::{
@@ -161,8 +161,8 @@ pub struct Driver<D: Device, const QUEUES: usize, const SLOTS: usize> {
     counters: DriverCounters,
     resets: ResetLog,
     stop_requested: bool,
-    /// The device was given commands and has not been seen not ready since.
-    device_may_write: bool,
+    /// Polls in a row that ran out of budget.
+    full_polls: u32,
     next_register_us: u64,
     last_watch_us: u64,
 }
@@ -249,7 +249,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             counters: DriverCounters::default(),
             resets: ResetLog::default(),
             stop_requested: false,
-            device_may_write: false,
+            full_polls: 0,
             next_register_us: 0,
             last_watch_us: 0,
         })
@@ -308,7 +308,6 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             return;
         };
         if !status.ready() {
-            self.device_may_write = false;
             self.phase = Phase::Settling { then };
         } else if self.now_us >= until_us {
             self.fail(FailReason::ResetStuck);
@@ -360,8 +359,13 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             self.take_reply(reply);
         }
         self.reap(left, completed);
-        // Only what was looked for and not found is late.
-        if *left > 0 {
+        // What was not looked for is not late; but completions without end must not stop the clock.
+        self.full_polls = if *left > 0 {
+            0
+        } else {
+            self.full_polls.wrapping_add(1)
+        };
+        if self.full_polls.is_multiple_of(FULL_POLLS_MAX) {
             self.expire(completed);
             if self.phase == Phase::Running {
                 self.watch(completed);

@@ -117,12 +117,12 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         registers.write32(offset::CC, configuration.into());
     }
 
-    /// Gives up. What the device has stays in quarantine unless it was seen not ready.
+    /// Gives up. The memory of what the device has goes to quarantine.
     pub(super) fn fail(&mut self, reason: FailReason) {
         for queue in &mut self.queues {
             queue.slots.interrupt();
         }
-        if reason != FailReason::Gone && self.device_may_write {
+        if reason != FailReason::Gone {
             self.clear_enable();
         }
         self.phase = Phase::Failed(reason);
@@ -205,9 +205,9 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
                         return;
                     }
                     *left -= 1;
-                    let held = place == Place::Interrupted && self.device_may_write;
                     let result = Err(Error::Failed(reason));
-                    let completion = if held {
+                    // What waits for repetition has seen CSTS.RDY = 0; the rest has not.
+                    let completion = if place == Place::Interrupted {
                         self.end_in_quarantine(queue, index, result)
                     } else {
                         self.end(queue, index, result)

@@ -97,12 +97,6 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         if let Err(unfit) = fitness(self.capabilities) {
             return self.fail(FailReason::Unfit(unfit));
         }
-        let configuration = Configuration::from(registers.read32(offset::CC));
-        let ready = self.status().ready();
-        if configuration.enable() || ready {
-            // Whoever enabled it may have left commands behind.
-            self.device_may_write = true;
-        }
         self.disable(super::After::Start);
     }
 
@@ -138,7 +132,6 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         registers.write64(offset::ASQ, submission);
         registers.write64(offset::ACQ, completion);
         registers.write32(offset::CC, configuration.into());
-        self.device_may_write = true;
         self.next_register_us = self.now_us;
         self.phase = Phase::Enabling {
             until_us: self.ready_deadline_us(),

@@ -145,7 +145,7 @@ impl Controller {
             return Err(refuse(StatusCode::INVALID_FIELD));
         }
         let address = entry.prp1.get();
-        if address % PAGE_BYTES as u64 != 0 {
+        if !address.is_multiple_of(PAGE_BYTES as u64) {
             return Err(refuse(StatusCode::PRP_OFFSET_INVALID));
         }
         let entries = u32::from(asked.entries_0()) + 1;
@@ -386,7 +386,8 @@ impl Controller {
         let bytes = dwords * 4;
         self.lay_out_log(asked.log(), entry.namespace.get())?;
         let within = offset <= self.scratch.len() as u64;
-        if bytes > self.setup.transfer_bytes_max || by_index || offset % 4 != 0 || !within {
+        if bytes > self.setup.transfer_bytes_max || by_index || !offset.is_multiple_of(4) || !within
+        {
             return Err(refuse(StatusCode::INVALID_FIELD));
         }
         let outcome = self.reply(dma, index, offset as usize, bytes as usize)?;

@@ -43,7 +43,7 @@ pub struct ModelConfig {
     pub queues: u16,
     /// Entries of the largest queue, 2 to 4096.
     pub queue_entries: u16,
-    /// MDTS: the largest transfer is `4096 << n` bytes; 0 for no limit but [`TRANSFER_SHIFT_MAX`].
+    /// MDTS: the largest transfer is `4096 << n` bytes; 0 for no limit; at most 10 (4 MiB).
     pub mdts: u8,
     /// CAP.DSTRD: doorbells are `4 << n` bytes apart; 0 to 10.
     pub doorbell_stride: u8,

@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::string::String;
 use std::vec::Vec;
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use crate::spec::{
-    CompletionEntry, ControllerStatus, EventDword0, LogId, Status, StatusCode, SubmissionEntry,
+    CompletionEntry, ControllerStatus, IoOpcode, Status, StatusCode, SubmissionEntry,
 };
 
 use super::arena::ModelDma;
 use super::events::Events;
 use super::features::Features;
 use super::health::Health;
-use super::limits::{ARBITRATION_BURST, COMMANDS_PER_STEP, COMPLETIONS_PER_STEP};
+use super::limits::COMPLETIONS_PER_STEP;
 use super::queue::{CompletionQueue, SubmissionQueue};
 use super::random::Random;
 use super::registers::ModelRegisters;
@@ -87,9 +87,9 @@ pub(super) struct Controller {
     pub(super) submission: Vec<Option<SubmissionQueue>>,
     pub(super) completion: Vec<Option<CompletionQueue>>,
     /// One bit for each submission queue that may hold commands.
-    waiting: u64,
+    pub(super) waiting: u64,
     /// The queue whose turn it is.
-    turn: u32,
+    pub(super) turn: u32,
     pub(super) slots: Slots,
     stalled: VecDeque<u32>,
     finished: Vec<(u32, Result<(), Status>)>,
@@ -130,17 +130,14 @@ impl Controller {
         let has_cache = namespaces
             .iter()
             .any(|namespace| namespace.store.volatile());
-        let shift = if config.mdts == 0 {
-            super::limits::TRANSFER_SHIFT_MAX
-        } else {
-            config.mdts
-        };
+        // Without MDTS the largest NLB of the largest block is the limit.
+        let transfer_shift = if config.mdts == 0 { 16 } else { config.mdts };
         let queues = config.queues;
         let setup = Setup {
             queues,
             queue_entries: config.queue_entries,
-            mdts: shift,
-            transfer_bytes_max: 4096 << shift,
+            mdts: config.mdts,
+            transfer_bytes_max: 4096 << transfer_shift,
             ready_latency_us: config.ready_latency_us,
             read_latency_us: config.read_latency_us,
             write_latency_us: config.write_latency_us,
@@ -224,7 +221,7 @@ impl Controller {
     /// When something happens by itself, if anything will.
     pub(super) fn next_us(&self) -> Option<u64> {
         match self.phase {
-            Phase::Starting { ready_us } => Some(ready_us),
+            Phase::Starting { ready_us } if !self.faults.stuck_ready => Some(ready_us),
             Phase::Running | Phase::ShuttingDown { .. } => self.slots.next_due(),
             _ => None,
         }
@@ -247,190 +244,7 @@ impl Controller {
             .count()
     }
 
-    // ---- Doorbells (PCIe §3.1.2) ----
-
-    #[inline]
-    fn follow_doorbells(&mut self, registers: &ModelRegisters) {
-        let mut rung = registers.take_rung();
-        while rung != 0 {
-            let index = rung.trailing_zeros() as usize;
-            rung &= rung - 1;
-            self.follow_doorbell(index, registers.doorbell(index));
-        }
-        if registers.take_bad_doorbell() {
-            self.raise_error(EventDword0::INVALID_DOORBELL_REGISTER);
-        }
-    }
-
-    #[inline]
-    fn follow_doorbell(&mut self, index: usize, value: u32) {
-        let queue = index / 2;
-        let outcome = if index % 2 == 0 {
-            self.submission[queue]
-                .as_mut()
-                .map(|submission| submission.set_tail(value))
-        } else {
-            self.completion[queue]
-                .as_mut()
-                .map(|completion| completion.set_head(value))
-        };
-        match outcome {
-            Some(Ok(())) if index % 2 == 0 => self.waiting |= 1 << queue,
-            Some(Ok(())) => {}
-            Some(Err(_)) => self.raise_error(EventDword0::INVALID_DOORBELL_VALUE),
-            None => self.raise_error(EventDword0::INVALID_DOORBELL_REGISTER),
-        }
-    }
-
-    fn raise_error(&mut self, information: u8) {
-        self.events
-            .raise(EventDword0::ERROR, information, LogId::ERROR);
-    }
-
-    // ---- Fetching ----
-
-    /// Takes commands, a burst from each queue in turn.
-    #[inline]
-    fn fetch(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) -> bool {
-        let mut budget = COMMANDS_PER_STEP;
-        let mut served = 0;
-        let mut todo = self.waiting;
-        while todo != 0 && budget > 0 && self.phase == Phase::Running {
-            // The first queue at or after the turn, going round.
-            let ahead = todo & (u64::MAX << self.turn);
-            let queue = if ahead != 0 { ahead } else { todo }.trailing_zeros();
-            self.turn = (queue + 1) % 64;
-            let burst = budget.min(ARBITRATION_BURST);
-            let taken = self.fetch_burst(registers, dma, queue as u16, burst);
-            budget -= taken;
-            served += taken;
-            if taken < burst {
-                todo &= !(1 << queue);
-            }
-        }
-        served > 0 && todo != 0
-    }
-
-    #[inline]
-    fn fetch_burst(
-        &mut self,
-        registers: &ModelRegisters,
-        dma: &mut ModelDma,
-        queue: u16,
-        burst: usize,
-    ) -> usize {
-        for taken in 0..burst {
-            let Some(slot) = self.fetch_one(dma, queue) else {
-                return taken;
-            };
-            self.start(registers, dma, slot);
-            if self.phase != Phase::Running {
-                return taken + 1;
-            }
-        }
-        burst
-    }
-
-    /// Takes one command, if there is one and a place for its completion.
-    #[inline]
-    fn fetch_one(&mut self, dma: &ModelDma, queue: u16) -> Option<u32> {
-        let submission = self.submission[usize::from(queue)].as_mut()?;
-        if submission.is_empty() || submission.deleting.is_some() {
-            self.waiting &= !(1 << queue);
-            return None;
-        }
-        let completion = self.completion[usize::from(submission.completion)].as_mut()?;
-        if !self.slots.has_room() || !completion.reserve() {
-            return None;
-        }
-        let at = submission.take()?;
-        submission.outstanding += 1;
-        let entry = SubmissionEntry::read_from_bytes(dma.device().get(at)?).ok()?;
-        self.slots.take(queue, entry)
-    }
-
-    /// Decides what becomes of a command just fetched.
-    #[inline]
-    fn start(&mut self, registers: &ModelRegisters, dma: &mut ModelDma, index: u32) {
-        let slot = self.slots.get(index);
-        let (queue, opcode, id) = (slot.queue, slot.entry.opcode, slot.entry.command_id.get());
-        let fresh = self.submission[usize::from(queue)]
-            .as_mut()
-            .is_some_and(|queue| queue.claim_id(id));
-        if !fresh {
-            // The id belongs to the other command and stays claimed (Base §3.3.3.1).
-            let status = Status::new(StatusCode::COMMAND_ID_CONFLICT).with_do_not_retry();
-            self.complete(dma, index, status, 0);
-            if let Some(queue) = &mut self.submission[usize::from(queue)] {
-                queue.claim_id(id);
-            }
-            return;
-        }
-        let fault = self.faults.judge(queue == 0, opcode);
-        let mut delay_us = if queue == 0 {
-            0
-        } else {
-            self.latency_us(opcode)
-        };
-        match fault {
-            None => {}
-            Some(Fault::Drop) => return self.slots.get_mut(index).place = Place::Dropped,
-            Some(Fault::Hang) => return self.slots.get_mut(index).place = Place::Hung,
-            Some(Fault::Status(status)) => return self.complete(dma, index, status, 0),
-            Some(Fault::Delay(by_us)) => delay_us = delay_us.saturating_add(by_us),
-            Some(Fault::Fatal) => return self.phase = Phase::Fatal,
-            Some(Fault::Gone) => {
-                self.faults.gone = true;
-                return registers.set_gone(true);
-            }
-            Some(_) => self.slots.get_mut(index).fault = fault,
-        }
-        if delay_us == 0 {
-            self.execute(registers, dma, index);
-        } else {
-            self.hold(dma, index);
-            self.slots
-                .delay(index, self.now_us.saturating_add(delay_us));
-        }
-    }
-
-    #[inline]
-    fn latency_us(&mut self, opcode: u8) -> u64 {
-        let read = matches!(opcode, 0x02 | 0x05);
-        let base_us = if read {
-            self.setup.read_latency_us
-        } else {
-            self.setup.write_latency_us
-        };
-        match self.setup.jitter_us {
-            0 => base_us,
-            jitter_us => base_us.saturating_add(self.random.below(jitter_us.saturating_add(1))),
-        }
-    }
-
-    /// Carries out what has become due, and what a store had no room for.
-    #[inline]
-    fn run_due(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) -> bool {
-        for _ in 0..COMMANDS_PER_STEP {
-            let Some(index) = self.slots.due(self.now_us) else {
-                return false;
-            };
-            self.execute(registers, dma, index);
-        }
-        self.slots
-            .next_due()
-            .is_some_and(|due_us| due_us <= self.now_us)
-    }
-
-    #[inline]
-    fn execute(&mut self, registers: &ModelRegisters, dma: &mut ModelDma, index: u32) {
-        self.release(dma, index);
-        let outcome = match self.slots.get(index).queue {
-            0 => self.admin(registers, dma, index),
-            _ => self.io(dma, index),
-        };
-        self.conclude(dma, index, outcome);
-    }
+    // ---- Completing ----
 
     /// Completes a command, or leaves it where it waits.
     #[inline]
@@ -450,8 +264,6 @@ impl Controller {
             Err(status) => self.complete(dma, index, status, 0),
         }
     }
-
-    // ---- Completing ----
 
     /// Ends a command: its completion is posted and its slot free.
     #[inline]
@@ -571,7 +383,7 @@ impl Controller {
     // ---- Buffers in flight ----
 
     /// Tells the arena which pages a command put off uses. Only the non-coherent arena cares.
-    fn hold(&mut self, dma: &mut ModelDma, index: u32) {
+    pub(super) fn hold(&mut self, dma: &mut ModelDma, index: u32) {
         if dma.is_coherent() || self.slots.get(index).queue == 0 {
             return;
         }
@@ -589,7 +401,7 @@ impl Controller {
     }
 
     #[inline]
-    fn release(&mut self, dma: &mut ModelDma, index: u32) {
+    pub(super) fn release(&mut self, dma: &mut ModelDma, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.held {
             slot.held = false;
@@ -737,9 +549,14 @@ fn finish(
     Ok(())
 }
 
+/// Whether an I/O command reads its blocks.
+pub(super) fn reads(opcode: u8) -> bool {
+    matches!(IoOpcode(opcode), IoOpcode::READ | IoOpcode::COMPARE)
+}
+
 /// The status for a store's error (NVM §3.1; Base Figure 97).
 pub(super) fn store_status(error: StoreError, entry: &SubmissionEntry) -> Status {
-    let reading = matches!(entry.opcode, 0x02 | 0x05);
+    let reading = reads(entry.opcode);
     Status::new(match error {
         StoreError::ReadOnly => StatusCode::WRITE_PROTECTED,
         StoreError::OutOfRange => StatusCode::LBA_OUT_OF_RANGE,

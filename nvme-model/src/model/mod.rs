@@ -34,6 +34,7 @@ mod device;
 mod events;
 mod faults;
 mod features;
+mod fetch;
 mod health;
 mod identify;
 mod io;

@@ -54,7 +54,7 @@ pub(super) fn walk(
     runs: &mut Vec<Run>,
 ) -> Result<(), Status> {
     runs.clear();
-    if prp1 % 4 != 0 {
+    if !prp1.is_multiple_of(4) {
         return Err(offset_invalid());
     }
     let first = bytes.min((PAGE - prp1 % PAGE) as usize);
@@ -72,7 +72,7 @@ fn walk_list(
     mut rest: usize,
     runs: &mut Vec<Run>,
 ) -> Result<(), Status> {
-    if list % 8 != 0 {
+    if !list.is_multiple_of(8) {
         return Err(offset_invalid());
     }
     // Every list but the first starts a page and so covers 511 pages: the walk ends.
@@ -82,7 +82,7 @@ fn walk_list(
             let entry = list.checked_add(index * 8).and_then(|at| dma.read64(at));
             let entry = entry.ok_or(Status::new(StatusCode::DATA_TRANSFER_ERROR))?;
             if index == entries - 1 && rest > PAGE_BYTES {
-                if entry % PAGE != 0 {
+                if !entry.is_multiple_of(PAGE) {
                     return Err(offset_invalid());
                 }
                 list = entry;
@@ -105,7 +105,7 @@ fn push_page(
     bytes: usize,
     runs: &mut Vec<Run>,
 ) -> Result<(), Status> {
-    if address % PAGE != 0 {
+    if !address.is_multiple_of(PAGE) {
         return Err(offset_invalid());
     }
     push(dma, address, bytes, runs)

@@ -159,7 +159,7 @@ impl ModelRegisters {
     #[inline]
     fn ring(&self, from_first: u32, value: u32) {
         let step = 4 << self.capabilities.doorbell_stride();
-        if from_first % step != 0 {
+        if !from_first.is_multiple_of(step) {
             return; // between doorbells: reserved
         }
         let index = (from_first / step) as usize;

@@ -109,7 +109,7 @@ pub struct CompletionEntry {
     pub submission_queue: U16,
     /// CID of the command completed.
     pub command_id: U16,
-    /// Phase tag in bit 0, status in bits 15:1: a [`StatusField`].
+    /// Phase tag in bit 0, a [`Status`] in bits 15:1.
     pub status: U16,
 }
 

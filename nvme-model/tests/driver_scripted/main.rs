@@ -1,6 +1,7 @@
 //! The driver against a device that is scripted by hand.
 #![allow(unreachable_pub)]
 
+mod bench;
 mod fake;
 mod ownership;
 mod recovery;

@@ -5,6 +5,7 @@ use nvme_model::memory::Transfer;
 use nvme_model::spec::*;
 use proptest::prelude::*;
 
+use crate::bench::*;
 use crate::fake::*;
 use crate::transfers::{FOUR_K, compare, read, write};
 

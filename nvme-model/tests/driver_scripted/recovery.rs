@@ -5,6 +5,7 @@ use nvme_model::memory::Transfer;
 use nvme_model::seam::Device;
 use nvme_model::spec::*;
 
+use crate::bench::*;
 use crate::fake::*;
 use crate::transfers::{FOUR_K, compare, read, write};
 
@@ -181,6 +182,23 @@ fn a_reset_repeats_in_order_what_can_be_and_ends_the_rest_as_unknown() {
     assert_eq!(tokens, [(0, Ok(())), (2, Ok(())), (3, Ok(())), (9, Ok(()))]);
     assert_eq!(bench.fake().blocks[&(1, 1)], [0; 4096]);
     assert!(bench.whole());
+}
+
+#[test]
+fn what_was_being_aborted_is_repeated_before_what_came_later() {
+    let mut bench = Bench::running(|fake| fake.aborts = Aborts::Mute);
+    bench.start_read(1);
+    bench.start_read(2);
+    bench.pass_to(bench.now_us + 5_000_000);
+    bench.start_read(3);
+    bench.pass_to(bench.now_us + 5_000_000);
+    bench.settle();
+    bench.turn();
+    let places = bench.fake().taken.iter();
+    let places: Vec<_> = places.map(|(_, entry)| entry.cdw10.get()).collect();
+    assert_eq!(places, [1, 2, 3]);
+    bench.finish();
+    assert_eq!(bench.results().len(), 3);
 }
 
 #[test]

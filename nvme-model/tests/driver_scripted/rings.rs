@@ -6,6 +6,7 @@ use nvme_model::spec::*;
 use proptest::prelude::*;
 use zerocopy::little_endian::U16;
 
+use crate::bench::*;
 use crate::fake::*;
 use crate::transfers::{FOUR_K, read};
 
@@ -222,6 +223,59 @@ fn a_short_completion_ring_is_never_overrun() {
     }
     assert!(token >= 200);
     assert_eq!(bench.driver.counters().bad_queue_heads, 0);
+}
+
+#[test]
+fn a_consumed_entry_is_no_permit_until_it_is_released() {
+    let mut bench = Bench::running(|fake| {
+        let capabilities = capabilities().with_max_queue_entries_0(2);
+        fake.registers.cap.set(capabilities.into());
+    });
+    let first = bench.start_read(1);
+    bench.start_read(2);
+    bench.answer(first);
+    let (now_us, mut count) = (bench.now_us, 0);
+    bench.driver.poll(now_us, 64, &mut |_| count += 1);
+    assert_eq!((count, bench.driver.free_slots(0)), (1, 0));
+    bench.driver.ring_doorbells();
+    assert_eq!(bench.driver.free_slots(0), 1);
+}
+
+#[test]
+fn a_flood_of_completions_does_not_stop_the_clock() {
+    let mut bench = Bench::running(|_| {});
+    bench.start_read(1);
+    bench.now_us += 9_000_000;
+    for _ in 0..40 {
+        bench.fake().complete(1, 0xff00, Status::SUCCESS, 0);
+        let now_us = bench.now_us;
+        let wake = bench.driver.poll(now_us, 1, &mut |_| {});
+        assert_eq!(wake, Wake::Again);
+        bench.driver.ring_doorbells();
+    }
+    assert_eq!(bench.driver.counters().timeouts, 1);
+}
+
+#[test]
+fn what_completed_before_a_reset_is_not_repeated() {
+    let mut bench = Bench::running(|_| {});
+    let ids: Vec<_> = (0..SLOTS as u64)
+        .map(|token| bench.start_read(token))
+        .collect();
+    ids.into_iter().for_each(|id| bench.answer(id));
+    bench.fake().registers.csts.set(3);
+    bench.now_us += 200_000;
+    // The budget never suffices, so the reset comes upon completions nobody has looked at.
+    for _ in 0..SLOTS {
+        let (now_us, done) = (bench.now_us, &mut bench.done);
+        bench
+            .driver
+            .poll(now_us, 1, &mut |completion| done.push(completion));
+    }
+    bench.settle();
+    assert_eq!(bench.driver.counters().resets, 1);
+    assert_eq!(bench.driver.counters().reissued, 0);
+    assert_eq!(bench.tokens(), (0..SLOTS as u64).collect::<Vec<_>>());
 }
 
 #[test]

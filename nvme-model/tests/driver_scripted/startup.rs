@@ -6,6 +6,7 @@ use nvme_model::driver::{
 use nvme_model::seam::Dma;
 use nvme_model::spec::*;
 
+use crate::bench::*;
 use crate::fake::*;
 
 /// Starts a driver on a scripted device and says why it failed.

@@ -7,7 +7,7 @@ use nvme_model::seam::{Device, PAGE_BYTES};
 use nvme_model::spec::*;
 use proptest::prelude::*;
 
-use crate::fake::*;
+use crate::bench::*;
 
 pub const FOUR_K: NamespaceId = NamespaceId(1);
 pub const HALF_K: NamespaceId = NamespaceId(2);

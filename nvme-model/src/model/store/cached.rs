@@ -36,6 +36,14 @@ struct Version {
     bytes: Box<[u8]>,
 }
 
+/// All writes up to `sequence` are durable: what they replaced cannot come back.
+fn settle_until(before: &mut BTreeMap<u64, Vec<Version>>, sequence: u64) {
+    before.retain(|_, versions| {
+        versions.retain(|version| version.replaced_by > sequence);
+        !versions.is_empty()
+    });
+}
+
 impl<S: Store> CachedStore<S> {
     /// A cache over a store, which loses whole blocks of `block_bytes`.
     ///
@@ -96,14 +104,6 @@ impl<S: Store> CachedStore<S> {
         }
     }
 
-    /// All writes up to `sequence` are durable.
-    fn settle_until(&mut self, sequence: u64) {
-        self.before.retain(|_, versions| {
-            versions.retain(|version| version.replaced_by > sequence);
-            !versions.is_empty()
-        });
-    }
-
     /// Writes and zeroes are carried out at once, so that what they replace is known.
     fn write(&mut self, offset: u64, bytes: &[u8], durable: bool) -> Result<(), StoreError> {
         if self.below.read_only() {
@@ -134,7 +134,7 @@ impl<S: Store> CachedStore<S> {
             .below
             .submit(token, StoreOp::Flush, &mut Buffers::empty());
         match submitted {
-            Submitted::Done(Ok(())) => self.settle_until(self.sequence),
+            Submitted::Done(Ok(())) => settle_until(&mut self.before, self.sequence),
             Submitted::Pending => self.flushes.push((token, self.sequence)),
             Submitted::Done(Err(_)) | Submitted::Busy => {}
         }
@@ -190,10 +190,7 @@ impl<S: Store> Store for CachedStore<S> {
         {
             let (_, sequence) = flushes.swap_remove(at);
             if finished.result.is_ok() {
-                before.retain(|_, versions| {
-                    versions.retain(|version| version.replaced_by > sequence);
-                    !versions.is_empty()
-                });
+                settle_until(before, sequence);
             }
         }
         Some(finished)

@@ -92,7 +92,7 @@ fn identify_refuses_what_it_does_not_have() {
 fn a_data_pointer_out_of_the_arena_is_a_transfer_error() {
     let mut host = Host::ready(config());
     let identify = dwords(AdminOpcode::IDENTIFY, 1, 0);
-    for prp1 in [0u64, 0x1000, u64::MAX & !3, host.address(1023) + 4096] {
+    for prp1 in [0u64, 0x1000, !3u64, host.address(1023) + 4096] {
         let entry = SubmissionEntry {
             prp1: prp1.into(),
             ..identify

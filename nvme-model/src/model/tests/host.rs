@@ -4,6 +4,7 @@
 use std::vec;
 use std::vec::Vec;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::model::{MemoryStore, ModelConfig, ModelDevice, NamespaceConfig};
@@ -126,6 +127,13 @@ impl Host {
         self.step();
     }
 
+    /// Overwrites a page of the rings.
+    pub(super) fn fill_ring_page(&mut self, page: u32, bytes: &[u8]) {
+        let span = Span::new(page, 0, bytes.len());
+        self.device.dma_mut().ring_write(span, bytes);
+        self.device.dma().publish();
+    }
+
     /// Steps until nothing is busy.
     pub(super) fn step(&mut self) {
         while self.device.step(self.now_us).busy {}
@@ -227,9 +235,31 @@ impl Host {
                 "more completions than commands: {found:?}"
             );
             self.now_us += 100;
-            std::thread::yield_now();
+            self.wait_for_stores();
         }
         panic!("no completion of {entry:?}");
+    }
+
+    /// Sleeps until a store has finished something, where one works.
+    pub(super) fn wait_for_stores(&mut self) {
+        if !self.device.step(self.now_us).waiting {
+            return;
+        }
+        self.device.arm_wait();
+        let fd = self
+            .device
+            .wait_fd()
+            .expect("what is pending can be waited for");
+        let mut wait = [PollFd::new(&fd, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        assert_eq!(
+            poll(&mut wait, Some(&limit)),
+            Ok(1),
+            "a store never finishes"
+        );
     }
 
     /// The status code of one command.

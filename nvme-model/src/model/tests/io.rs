@@ -132,7 +132,7 @@ fn hostile_data_pointers_are_refused() {
     );
     assert_eq!(code(&mut host, page, list_at + 4), offset);
     assert_eq!(code(&mut host, page, 0), transfer);
-    assert_eq!(code(&mut host, page, u64::MAX & !7), transfer);
+    assert_eq!(code(&mut host, page, !7u64), transfer);
     set(&mut host, &[good[0], good[1] + 8]);
     assert_eq!(code(&mut host, page, list_at), offset);
     set(&mut host, &[good[0], 0x1000]);
@@ -330,4 +330,26 @@ proptest! {
             host.run(0, entry);
         }
     }
+}
+
+#[test]
+fn a_list_may_end_with_its_page() {
+    let mut stored: Vec<u8> = (0..24 * 512).map(|at| (at / 512) as u8 + 1).collect();
+    stored.resize(512 * 1024, 0);
+    let mut config = config();
+    config.namespaces = vec![NamespaceConfig::new(MemoryStore::from_bytes(stored), 512)];
+    let mut host = Host::ready(config);
+    // The last two places of the page: the third page is named by the last one, which leads nowhere.
+    let mut list = vec![0; 4096];
+    list[4080..4088].copy_from_slice(&host.address(DATA + 5).to_le_bytes());
+    list[4088..].copy_from_slice(&host.address(DATA + 3).to_le_bytes());
+    host.set_data(DATA + 10, &list);
+    let entry = SubmissionEntry {
+        prp1: host.address(DATA).into(),
+        prp2: (host.address(DATA + 10) + 4080).into(),
+        ..io(IoOpcode::READ, 1, 0, 24)
+    };
+    assert_eq!(host.code(1, entry), StatusCode::SUCCESS);
+    let firsts = [DATA, DATA + 5, DATA + 3].map(|page| host.data(page, 4096)[0]);
+    assert_eq!(firsts, [1, 9, 17]);
 }

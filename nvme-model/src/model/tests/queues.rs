@@ -416,3 +416,44 @@ fn faults_strike_the_command_they_name() {
     // Dropped commands keep their places, so the queue of 15 is soon full.
     assert!((1..200).contains(&survived));
 }
+
+#[test]
+fn a_tail_may_not_pass_the_head_nor_a_head_the_tail() {
+    use crate::model::queue::{BadDoorbell, CompletionQueue, SubmissionQueue};
+    let mut submission = SubmissionQueue::new(0, 8, 1);
+    assert_eq!(submission.set_tail(7), Ok(()), "seven of eight may be used");
+    assert_eq!(
+        submission.set_tail(0),
+        Err(BadDoorbell),
+        "the eighth may not"
+    );
+    assert!(submission.take().is_some());
+    assert_eq!(submission.set_tail(0), Ok(()));
+    assert_eq!(submission.set_tail(1), Err(BadDoorbell));
+    assert_eq!(
+        submission.set_tail(6),
+        Err(BadDoorbell),
+        "six more than the six there are"
+    );
+    let taken = core::iter::from_fn(|| submission.take()).count();
+    assert_eq!((taken, submission.head()), (7, 0));
+
+    let mut completion = CompletionQueue::new(0, 4);
+    assert_eq!((0..4).filter(|_| completion.reserve()).count(), 3);
+    (0..3).for_each(|_| completion.unreserve());
+    let phases: Vec<bool> = (0..3).map(|_| completion.next().1).collect();
+    assert_eq!(phases, [true; 3]);
+    assert_eq!(completion.free(), 0);
+    assert_eq!(
+        completion.set_head(0),
+        Err(BadDoorbell),
+        "all four, and one was never posted"
+    );
+    assert_eq!(completion.set_head(2), Ok(()));
+    assert_eq!(
+        (completion.next(), completion.next()),
+        ((48..64, true), (0..16, false))
+    );
+    assert_eq!(completion.set_head(1), Ok(()));
+    assert_eq!(completion.free(), 3);
+}

@@ -1,7 +1,6 @@
 //! Stores: the same operations give the same bytes, and a power cut loses only what it may.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::vec;
 use std::vec::Vec;
@@ -454,27 +453,30 @@ fn a_drive_over_files_works_and_can_be_waited_on() {
         host.submit(1, io(IoOpcode::FLUSH, 2, 0, 1));
         let step = host.device.step(host.now_us);
         assert!(step.waiting || !host.peek(1).is_empty());
-        host.device.arm_wait();
-        let fd = host
-            .device
-            .wait_fd()
-            .expect("two stores that can be waited on");
-        let mut wait = [rustix::event::PollFd::from_borrowed_fd(
-            fd.as_fd(),
-            rustix::event::PollFlags::IN,
-        )];
-        let limit = rustix::time::Timespec {
-            tv_sec: 10,
-            tv_nsec: 0,
-        };
-        assert_eq!(rustix::event::poll(&mut wait, Some(&limit)), Ok(1));
+        host.wait_for_stores();
         host.step();
         host.completions(1);
+
+        // A deletion waits for what its store works on.
+        host.set_data(super::host::DATA, &[8; 4096]);
+        let write = host.with_pages(io(IoOpcode::WRITE, 1, 9, 1), super::host::DATA);
+        (0..5).for_each(|_| host.submit_one(1, write));
+        host.step();
+        let delete = super::host::admin(AdminOpcode::DELETE_IO_SUBMISSION_QUEUE);
+        let delete = SubmissionEntry {
+            cdw10: 1.into(),
+            ..delete
+        };
+        assert_eq!(host.code(0, delete), StatusCode::SUCCESS);
+        let written = host.completions(1);
+        assert_eq!(written.len(), 5);
+        assert!(written.iter().all(|entry| entry.status().is_success()));
+        host.create_pair(2, 16);
 
         // A reset with writes in flight: ready falls when the stores are done.
         host.set_data(super::host::DATA, &[9; 4096]);
         let write = host.with_pages(io(IoOpcode::WRITE, 1, 0, 1), super::host::DATA);
-        (0..10).for_each(|_| host.submit_one(1, write));
+        (0..10).for_each(|_| host.submit_one(2, write));
         host.step();
         host.write(offset::CC, 0);
         for _ in 0..100_000 {
@@ -482,9 +484,59 @@ fn a_drive_over_files_works_and_can_be_waited_on() {
             if !host.status().ready() {
                 break;
             }
-            std::thread::yield_now();
+            host.wait_for_stores();
         }
         assert!(!host.status().ready());
         assert_eq!(host.device.outstanding(), 0);
     }
+}
+
+#[test]
+fn a_flush_covers_what_came_before_it_only() {
+    let block = |fill: u8| [fill; BLOCK];
+    let write = |store: &mut dyn Store, at: usize, fill: u8| {
+        let offset = (at * BLOCK) as u64;
+        let op = StoreOp::Write {
+            offset,
+            durable: false,
+        };
+        assert_eq!(run(store, op, &mut block(fill)), Ok(()));
+    };
+    let mut lost = 0;
+    for seed in 0..40 {
+        let temporary = file(BLOCKS * BLOCK);
+        let below = open(temporary.path(), Backend::Auto, true);
+        let mut store = CachedStore::new(below, BLOCK as u32);
+        write(&mut store, 0, 1);
+        write(&mut store, 1, 1);
+        let flush = store.submit(7, StoreOp::Flush, &mut Buffers::empty());
+        assert_eq!(flush, Submitted::Pending);
+        // While the flush is under way.
+        write(&mut store, 1, 2);
+        write(&mut store, 2, 2);
+        loop {
+            store.kick();
+            if let Some(finished) = store.poll() {
+                assert_eq!((finished.token, finished.result), (7, Ok(&[][..])));
+                break;
+            }
+            std::thread::yield_now();
+        }
+        assert_eq!(store.unflushed_blocks(), 2);
+        store.power_cut(seed);
+        let left = contents(&mut store);
+        let left = [left[0], left[BLOCK], left[2 * BLOCK]];
+        assert_eq!(left[0], 1, "flushed");
+        assert!(
+            matches!(left[1], 1 | 2),
+            "flushed or newer, not {}",
+            left[1]
+        );
+        assert!(matches!(left[2], 0 | 2), "old or new, not {}", left[2]);
+        lost += usize::from(left[1] == 1) + usize::from(left[2] == 0);
+    }
+    assert!(
+        (10..70).contains(&lost),
+        "{lost} of 80 unflushed writes lost"
+    );
 }
