@@ -23,11 +23,13 @@ impl Fifo {
         }
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Queues `index` unless it is queued already.
+    #[inline]
     pub(super) fn push(&mut self, index: usize) {
         if core::mem::replace(&mut self.queued[index], true) {
             return;
@@ -40,10 +42,12 @@ impl Fifo {
         self.len += 1;
     }
 
+    #[inline]
     pub(super) fn front(&self) -> Option<usize> {
         (self.len > 0).then(|| usize::from(self.ring[self.head]))
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<usize> {
         let index = self.front()?;
         self.head += 1;

@@ -421,10 +421,15 @@ impl Front {
     // ---- timers ----
 
     /// Queues the shards whose deadline has come.
+    #[inline]
     pub(super) fn fire(&mut self, now_us: u64) {
-        if now_us < self.next_due_us {
-            return;
+        if now_us >= self.next_due_us {
+            self.fire_due(now_us);
         }
+    }
+
+    #[cold]
+    fn fire_due(&mut self, now_us: u64) {
         let mut next_us = u64::MAX;
         for (index, due_us) in self.due_us.iter_mut().enumerate() {
             if *due_us <= now_us {
@@ -439,6 +444,7 @@ impl Front {
 
     /// Notes that a connection did something: none of its timers can fall due before the
     /// least of all timers, so that is bound enough and needs no asking.
+    #[inline]
     fn touch(&mut self, index: usize, now_us: u64) {
         let bound_us = now_us.saturating_add(TIMER_LEAST_US);
         if self.due_us[index] > bound_us {
@@ -447,6 +453,7 @@ impl Front {
     }
 
     /// After a shard was polled for its timer, its next deadline is asked for.
+    #[inline]
     fn rewind(&mut self, index: usize, now_us: u64) {
         if !core::mem::take(&mut self.slots[index].timed) {
             return self.touch(index, now_us);
@@ -528,6 +535,7 @@ impl Front {
     }
 
     /// The next event for the user. Delivering `Closed` ends the id.
+    #[inline]
     pub(super) fn next_event(&mut self) -> Option<NetEvent> {
         loop {
             let index = self.ready.front()?;
@@ -632,6 +640,7 @@ impl Front {
     }
 
     /// The slot an id names, if it still does.
+    #[inline]
     pub(super) fn find(&self, id: ConnectionId) -> Option<usize> {
         let slot = self.slots.get(id.index())?;
         let known = slot.stage == Stage::Known && slot.generation == id.generation();

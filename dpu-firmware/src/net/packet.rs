@@ -41,6 +41,7 @@ pub(super) enum Kind {
 /// Looks at an IPv4 packet sent to `own`.
 ///
 /// Fragments are junk: every medium here carries what its MTU says, and TCP segments to it.
+#[inline]
 pub(super) fn classify(packet: &[u8], own: u32) -> Kind {
     let Some(head) = packet.first_chunk::<IP_HEADER_BYTES>() else {
         return Kind::Junk;
@@ -90,6 +91,7 @@ fn segment(body: &[u8], source: u32) -> Option<Segment> {
 
 /// Whether a packet that smoltcp wrote may be followed by another of the same connection:
 /// it carries data, and neither PSH nor FIN says that this was the last of it.
+#[inline]
 pub(super) fn more_may_follow(packet: &[u8]) -> bool {
     let Some(head) = packet.first_chunk::<40>() else {
         return false;

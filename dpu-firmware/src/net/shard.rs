@@ -149,7 +149,9 @@ impl<T: PacketTransmit> phy::TxToken for Slot<'_, T> {
             return fill(&mut self.sink[..bytes]);
         };
         let (header, packet) = slot.split_at_mut(self.header.len());
-        header.copy_from_slice(self.header);
+        if !self.header.is_empty() {
+            header.copy_from_slice(self.header);
+        }
         let result = fill(packet);
         self.sent.packets += 1;
         self.sent.more = packet::more_may_follow(packet);
@@ -223,10 +225,12 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(super) fn socket(&self) -> &tcp::Socket<'static> {
         self.sockets.get(self.socket)
     }
 
+    #[inline]
     pub(super) fn socket_mut(&mut self) -> &mut tcp::Socket<'static> {
         self.sockets.get_mut(self.socket)
     }

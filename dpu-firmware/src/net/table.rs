@@ -81,6 +81,7 @@ impl Table {
         place
     }
 
+    #[inline]
     pub(super) fn get(&self, key: Key) -> Option<usize> {
         let entry = self.entries[self.place(key.0)];
         (entry.key != EMPTY).then_some(usize::from(entry.index))

@@ -157,6 +157,7 @@ struct Race {
     request: [u8; REQUEST_BYTES],
     reply: Vec<u8>,
     page: Vec<u8>,
+    requests: [u8; 128 * REQUEST_BYTES],
 }
 
 impl Race {
@@ -188,6 +189,7 @@ impl Race {
             request: [7; REQUEST_BYTES],
             reply: vec![0; 64 << 10],
             page: vec![9; REPLY_BYTES],
+            requests: [0; 128 * REQUEST_BYTES],
         };
         while !(0..=idle).all(|at| race.client.socket(at).may_send()) {
             let now = race.now();
@@ -256,8 +258,11 @@ impl Race {
     }
 
     fn serve(&mut self) {
-        let socket = self.server.socket(self.busy.1);
-        let mut requests = [0; 128 * REQUEST_BYTES];
+        let socket = self
+            .server
+            .sockets
+            .get_mut::<Socket>(self.server.handles[self.busy.1]);
+        let requests = &mut self.requests;
         let whole = socket.recv_queue().min(requests.len()) / REQUEST_BYTES;
         let bytes = socket
             .recv_slice(&mut requests[..whole * REQUEST_BYTES])

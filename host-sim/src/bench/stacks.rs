@@ -97,6 +97,7 @@ struct Server {
     /// Replies owed on the one busy connection.
     owed: usize,
     page: Vec<u8>,
+    requests: [u8; 128 * REQUEST_BYTES],
 }
 
 impl Server {
@@ -105,6 +106,7 @@ impl Server {
             net,
             owed: 0,
             page: vec![9; REPLY_BYTES],
+            requests: [0; 128 * REQUEST_BYTES],
         }
     }
 
@@ -121,7 +123,7 @@ impl Server {
     }
 
     fn serve(&mut self, id: ConnectionId) {
-        let mut requests = [0; 128 * REQUEST_BYTES];
+        let requests = &mut self.requests;
         let whole = self.net.unread(id).min(requests.len()) / REQUEST_BYTES;
         let bytes = self
             .net
