@@ -101,6 +101,11 @@ impl<T: Read + Write> Connection<T> {
         &self.transport
     }
 
+    /// The transport, to change its settings. Bytes read or written beside the session break it.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
     /// Sends everything there is to send.
     ///
     /// # Errors

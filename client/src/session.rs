@@ -267,7 +267,7 @@ impl Session {
         self.outgoing.clear();
         for request in self.table.drain_in_order() {
             if !request.abandoned {
-                self.ready.push_back(Reply::lost(request));
+                self.ready.push_back(Reply::unanswered(request));
             }
         }
     }

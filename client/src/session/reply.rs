@@ -54,7 +54,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn lost(mut request: InFlight) -> Reply {
+    pub(super) fn unanswered(mut request: InFlight) -> Reply {
         request.body.clear();
         request.payload.truncate(request.reply_start);
         let unknown = request.kind.has_effects();

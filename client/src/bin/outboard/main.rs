@@ -39,7 +39,7 @@ struct Cli {
     agent: String,
 
     /// Seconds to wait for the agent to answer.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, display_order = 100, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
     /// Print JSON, for programs to read.
