@@ -157,7 +157,9 @@ fn refusals_say_what_was_wrong_and_the_connection_goes_on() {
         error.to_string(),
         "the read failed: offset and length must be multiples of the block size (blocks are 512 bytes)"
     );
+    client.connection().transport_mut().agent.refuse_at = Some(3);
     let error = client.load("bad", b"refused code").unwrap_err();
+    client.connection().transport_mut().agent.refuse_at = None;
     assert!(
         error
             .to_string()

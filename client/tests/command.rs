@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use support::{FakeAgent, Manner};
 
-/// An agent behind a TCP port; one connection after the other speaks to the same drive and programs.
+/// An agent behind a TCP port; one connection after the other speaks to the same drive and
+/// programs.
 struct Server {
     address: SocketAddr,
     agent: Arc<Mutex<FakeAgent>>,
@@ -266,6 +267,15 @@ fn errors_are_sentences_and_have_their_codes() {
         "outboard: cannot reach an agent at {address}: connection refused. Is `host-sim serve` running?"
     );
     failed(run(&address, &["info"], b""), 3, &wanted);
+}
+
+#[test]
+fn a_refused_program_is_shown_at_its_source() {
+    let server = Server::start();
+    server.agent.lock().unwrap().refuse_at = Some(0);
+    let output = server.outboard(&["load", &object("two_sections.o")]);
+    assert!(stderr(&output).contains("instruction 0: no such helper"));
+    failed(output, 1, "in first_words at ./two_sections.c:");
 }
 
 #[test]

@@ -103,7 +103,8 @@ proptest! {
         prop_assert_eq!((session.in_flight(), session.credits()), (0, u32::from(credits)));
     }
 
-    /// Anything after the hello: an error or not, but no panic, and everything in flight is answered at the end.
+    /// Anything after the hello: an error or not, but no panic, and everything in flight is
+    /// answered at the end.
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), hello: bool, step in 1_usize..50) {
         let mut session = Session::new(Features::NONE);
@@ -358,6 +359,17 @@ fn replies_of_another_kind_or_too_long_end_the_session() {
         session.feed(&frame(failed, &ErrorBody::None, &[0])),
         Err(wanted)
     );
+}
+
+#[test]
+fn empty_parts_of_a_reply_end_the_session() {
+    let (mut session, _) = open(&Manner::default(), Features::NONE);
+    let ticket = session.submit(&READ, &[]).unwrap();
+    let more = Header::more(Kind::Read, ticket.request(), 0);
+    let wanted = SessionError::EmptyPart {
+        request: Kind::Read,
+    };
+    assert_eq!(session.feed(&frame(more, &Empty {}, &[])), Err(wanted));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An agent made of memory, that holds the client to every rule of the protocol, and the wire to it.
+//! An agent made of memory, that holds the client to every rule of the protocol, and the wire to
+//! it.
 #![allow(dead_code, unreachable_pub, clippy::result_large_err)]
 
 use protocol::limits::{CREDITS_MIN, FRAME_PAYLOAD_BYTES_MAX, IO_BYTES_MAX};
@@ -20,7 +21,8 @@ pub struct Manner {
     pub credit_bytes: u32,
     pub frame_payload_max: u32,
     pub features: Features,
-    /// Answers wait until the client reads and there is nothing else, then come in an order of this seed.
+    /// Answers wait until the client reads and there is nothing else, then come in an order of this
+    /// seed.
     pub shuffle: Option<u64>,
     /// Payload bytes of one frame of a reply.
     pub piece_bytes: usize,
@@ -67,6 +69,8 @@ pub struct FakeAgent {
     /// Say goodbye instead of answering the nth request.
     pub notice_at: Option<(usize, Status)>,
     pub in_flight_peak: usize,
+    /// Programs are refused for this instruction.
+    pub refuse_at: Option<u32>,
     features: Features,
     greeted: bool,
     received: Vec<u8>,
@@ -90,6 +94,7 @@ impl FakeAgent {
             call_fails: None,
             notice_at: None,
             in_flight_peak: 0,
+            refuse_at: None,
             features: Features::NONE,
             greeted: false,
             received: Vec::new(),
@@ -394,8 +399,8 @@ impl FakeAgent {
         if Sha256::digest(&image)[..] != sha256[..] {
             return Err((Status::DigestMismatch, ErrorBody::None));
         }
-        if image.starts_with(b"refuse") {
-            let detail = ErrorBody::refused(3, format_args!("no such helper"));
+        if let Some(pc) = self.refuse_at {
+            let detail = ErrorBody::refused(pc, format_args!("no such helper"));
             return Err((Status::ProgramRefused, detail));
         }
         let id = self.programs.last().map_or(0, |(id, ..)| *id) + 1;
