@@ -43,7 +43,10 @@ pub fn assemble(text: &str) -> Result<Vec<u64>, AsmError> {
     let mut slot = 0;
     for (index, line) in text.lines().enumerate() {
         let line = line.split(['#', ';']).next().unwrap_or_default().trim();
-        let at_line = |why| AsmError { line: index + 1, why };
+        let at_line = |why| AsmError {
+            line: index + 1,
+            why,
+        };
         let line = match line.split_once(':') {
             Some((label, rest)) => {
                 if labels.insert(label.trim().to_owned(), slot).is_some() {
@@ -66,7 +69,9 @@ pub fn assemble(text: &str) -> Result<Vec<u64>, AsmError> {
     }
     let mut slots = Vec::new();
     for (line, at, parsed) in lines {
-        let instruction = parsed.resolve(at, &labels).map_err(|why| AsmError { line, why })?;
+        let instruction = parsed
+            .resolve(at, &labels)
+            .map_err(|why| AsmError { line, why })?;
         let (first, second) = instruction.encode();
         slots.push(first);
         slots.extend(second);
@@ -102,25 +107,45 @@ struct Parsed {
 
 impl Parsed {
     fn resolve(self, at: i64, labels: &BTreeMap<String, i64>) -> Result<Instruction, String> {
-        let Some(label) = self.label else { return Ok(self.instruction) };
-        let target = labels.get(&label).ok_or_else(|| format!("there is no label {label:?}"))?;
+        let Some(label) = self.label else {
+            return Ok(self.instruction);
+        };
+        let target = labels
+            .get(&label)
+            .ok_or_else(|| format!("there is no label {label:?}"))?;
         let distance = target - at - 1;
         let far = |_| format!("{label:?} is too far away");
         Ok(match self.instruction {
-            Instruction::Jump { long: true, .. } => {
-                Instruction::Jump { offset: distance.try_into().map_err(far)?, long: true }
-            }
+            Instruction::Jump { long: true, .. } => Instruction::Jump {
+                offset: distance.try_into().map_err(far)?,
+                long: true,
+            },
             Instruction::Jump { long: false, .. } => {
                 let offset: i16 = distance.try_into().map_err(far)?;
-                Instruction::Jump { offset: offset.into(), long: false }
+                Instruction::Jump {
+                    offset: offset.into(),
+                    long: false,
+                }
             }
-            Instruction::JumpIf { width, condition, dst, src, .. } => {
+            Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                ..
+            } => {
                 let offset = distance.try_into().map_err(far)?;
-                Instruction::JumpIf { width, condition, dst, src, offset }
+                Instruction::JumpIf {
+                    width,
+                    condition,
+                    dst,
+                    src,
+                    offset,
+                }
             }
-            Instruction::CallLocal { .. } => {
-                Instruction::CallLocal { offset: distance.try_into().map_err(far)? }
-            }
+            Instruction::CallLocal { .. } => Instruction::CallLocal {
+                offset: distance.try_into().map_err(far)?,
+            },
             other => other,
         })
     }
@@ -144,12 +169,17 @@ fn parse_line(line: &str) -> Result<Parsed, String> {
 }
 
 const fn plain(instruction: Instruction) -> Parsed {
-    Parsed { instruction, label: None }
+    Parsed {
+        instruction,
+        label: None,
+    }
 }
 
 /// Exactly `N` operands.
 fn exactly<'t, const N: usize>(operands: &[&'t str]) -> Result<[&'t str; N], String> {
-    operands.try_into().map_err(|_| format!("needs {N} operands, not {}", operands.len()))
+    operands
+        .try_into()
+        .map_err(|_| format!("needs {N} operands, not {}", operands.len()))
 }
 
 /// Jumps, calls, exit. None if the mnemonic is something else.
@@ -161,13 +191,22 @@ fn parse_control(mnemonic: &str, operands: &[&str]) -> Option<Result<Parsed, Str
         "call" => exactly(operands).and_then(|[target]| parse_call(target)),
         _ => {
             let (stem, width) = stem_and_width(mnemonic);
-            let condition =
-                Condition::ALL.into_iter().find(|condition| condition.name() == stem)?;
+            let condition = Condition::ALL
+                .into_iter()
+                .find(|condition| condition.name() == stem)?;
             exactly(operands).and_then(|[dst, src, target]| {
                 let (dst, src) = (register(dst)?, operand(src)?);
                 let (offset, label) = parse_target(target)?;
-                let offset = offset.try_into().map_err(|_| format!("{target} is too far away"))?;
-                let instruction = Instruction::JumpIf { width, condition, dst, src, offset };
+                let offset = offset
+                    .try_into()
+                    .map_err(|_| format!("{target} is too far away"))?;
+                let instruction = Instruction::JumpIf {
+                    width,
+                    condition,
+                    dst,
+                    src,
+                    offset,
+                };
                 Ok(Parsed { instruction, label })
             })
         }
@@ -180,36 +219,53 @@ fn parse_ja(target: &str, long: bool) -> Result<Parsed, String> {
     if !long && i16::try_from(offset).is_err() {
         return Err(format!("{target} is too far away"));
     }
-    Ok(Parsed { instruction: Instruction::Jump { offset, long }, label })
+    Ok(Parsed {
+        instruction: Instruction::Jump { offset, long },
+        label,
+    })
 }
 
 fn parse_call(target: &str) -> Result<Parsed, String> {
     if let Some(target) = target.strip_prefix("local") {
         let (offset, label) = parse_target(target.trim())?;
-        return Ok(Parsed { instruction: Instruction::CallLocal { offset }, label });
+        return Ok(Parsed {
+            instruction: Instruction::CallLocal { offset },
+            label,
+        });
     }
     if register(target).is_ok() {
         return Err("calls through a register are not supported".to_owned());
     }
-    Ok(plain(Instruction::CallHelper { id: immediate(target)? as u32 }))
+    Ok(plain(Instruction::CallHelper {
+        id: immediate(target)? as u32,
+    }))
 }
 
 /// A distance, or a label whose distance is not known yet.
 fn parse_target(target: &str) -> Result<(i32, Option<String>), String> {
     if target.starts_with(['+', '-']) {
         let distance = number(target)?;
-        let distance = distance.try_into().map_err(|_| format!("{target} is too far away"))?;
+        let distance = distance
+            .try_into()
+            .map_err(|_| format!("{target} is too far away"))?;
         return Ok((distance, None));
     }
     let is_name = target.starts_with(|first: char| first.is_alphabetic() || first == '_');
-    if is_name { Ok((0, Some(target.to_owned()))) } else { Err(format!("{target:?} is no target")) }
+    if is_name {
+        Ok((0, Some(target.to_owned())))
+    } else {
+        Err(format!("{target:?} is no target"))
+    }
 }
 
 /// Loads and stores. None if the mnemonic is something else.
 fn parse_memory(mnemonic: &str, operands: &[&str]) -> Option<Result<Instruction, String>> {
     if mnemonic == "lddw" {
         return Some(exactly(operands).and_then(|[dst, value]| {
-            Ok(Instruction::LoadWide { dst: register(dst)?, value: wide_value(value)? })
+            Ok(Instruction::LoadWide {
+                dst: register(dst)?,
+                value: wide_value(value)?,
+            })
         }));
     }
     if let Some(rest) = mnemonic.strip_prefix("ldx") {
@@ -220,7 +276,13 @@ fn parse_memory(mnemonic: &str, operands: &[&str]) -> Option<Result<Instruction,
         let size = size(rest)?;
         return Some(exactly(operands).and_then(|[dst, from]| {
             let (base, offset) = place(from)?;
-            Ok(Instruction::Load { size, signed, dst: register(dst)?, base, offset })
+            Ok(Instruction::Load {
+                size,
+                signed,
+                dst: register(dst)?,
+                base,
+                offset,
+            })
         }));
     }
     let rest = mnemonic.strip_prefix("st")?;
@@ -236,7 +298,12 @@ fn parse_memory(mnemonic: &str, operands: &[&str]) -> Option<Result<Instruction,
         } else {
             Operand::Immediate(immediate(src)?)
         };
-        Ok(Instruction::Store { size, base, offset, src })
+        Ok(Instruction::Store {
+            size,
+            base,
+            offset,
+            src,
+        })
     }))
 }
 
@@ -255,7 +322,13 @@ fn parse_atomic(text: &str) -> Result<Instruction, String> {
         .ok_or_else(|| format!("{text:?} is no atomic"))?;
     let [to, src] = exactly(&operands)?;
     let (base, offset) = place(to)?;
-    Ok(Instruction::Atomic { width, op, base, offset, src: register(src)? })
+    Ok(Instruction::Atomic {
+        width,
+        op,
+        base,
+        offset,
+        src: register(src)?,
+    })
 }
 
 /// Arithmetic. None if the mnemonic is something else.
@@ -270,23 +343,40 @@ fn parse_alu(mnemonic: &str, operands: &[&str]) -> Option<Result<Instruction, St
             _ => return None,
         };
         return Some(exactly(operands).and_then(|[dst, src]| {
-            Ok(Instruction::MoveSigned { width, from, dst: register(dst)?, src: register(src)? })
+            Ok(Instruction::MoveSigned {
+                width,
+                from,
+                dst: register(dst)?,
+                src: register(src)?,
+            })
         }));
     }
     if let Some((order, size)) = swap(mnemonic) {
         return Some(exactly(operands).and_then(|[dst]| {
-            Ok(Instruction::Swap { order, size, dst: register(dst)? })
+            Ok(Instruction::Swap {
+                order,
+                size,
+                dst: register(dst)?,
+            })
         }));
     }
     let (stem, width) = stem_and_width(mnemonic);
     if stem == "neg" {
         return Some(exactly(operands).and_then(|[dst]| {
-            Ok(Instruction::Negate { width, dst: register(dst)? })
+            Ok(Instruction::Negate {
+                width,
+                dst: register(dst)?,
+            })
         }));
     }
     let op = AluOp::ALL.into_iter().find(|op| op.name() == stem)?;
     Some(exactly(operands).and_then(|[dst, src]| {
-        Ok(Instruction::Alu { width, op, dst: register(dst)?, src: operand(src)? })
+        Ok(Instruction::Alu {
+            width,
+            op,
+            dst: register(dst)?,
+            src: operand(src)?,
+        })
     }))
 }
 
@@ -312,7 +402,10 @@ fn stem_and_width(mnemonic: &str) -> (&str, Width) {
     if let Some(stem) = mnemonic.strip_suffix("32") {
         return (stem, Width::Bits32);
     }
-    (mnemonic.strip_suffix("64").unwrap_or(mnemonic), Width::Bits64)
+    (
+        mnemonic.strip_suffix("64").unwrap_or(mnemonic),
+        Width::Bits64,
+    )
 }
 
 fn size(suffix: &str) -> Option<Size> {
@@ -339,11 +432,20 @@ fn operand(text: &str) -> Result<Operand, String> {
 /// `[r1+4]`, `[r1 - 4]`, `[r1]`.
 fn place(text: &str) -> Result<(Register, i16), String> {
     let bad = || format!("{text:?} is no place in memory");
-    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(bad)?;
+    let inside = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .ok_or_else(bad)?;
     let split = inside.find(['+', '-']).unwrap_or(inside.len());
     let (base, offset) = inside.split_at(split);
-    let offset = if offset.is_empty() { 0 } else { number(offset)? };
-    let offset = offset.try_into().map_err(|_| format!("{offset} is no 16-bit offset"))?;
+    let offset = if offset.is_empty() {
+        0
+    } else {
+        number(offset)?
+    };
+    let offset = offset
+        .try_into()
+        .map_err(|_| format!("{offset} is no 16-bit offset"))?;
     Ok((register(base.trim())?, offset))
 }
 
@@ -359,7 +461,11 @@ fn wide_value(text: &str) -> Result<WideValue, String> {
     let split = |rest: &str| -> Result<(u32, u32), String> {
         let (first, second) = rest.split_once('+').unwrap_or((rest, "0"));
         let part = |text: &str| {
-            if text.trim().is_empty() { Ok(0) } else { immediate(text).map(|value| value as u32) }
+            if text.trim().is_empty() {
+                Ok(0)
+            } else {
+                immediate(text).map(|value| value as u32)
+            }
         };
         Ok((part(first)?, part(second)?))
     };

@@ -12,9 +12,11 @@ use core::fmt;
 
 use heapless::Vec;
 
+use crate::decode::Malformed;
 use crate::host::HelperSpec;
 use crate::image::Image;
-use crate::instruction::{Instruction, Malformed, WideValue};
+use crate::instruction::{Instruction, WideValue};
+use crate::isa::{self, Slot, op};
 use crate::limits::{CODE_SLOTS_MAX, FUNCTIONS_MAX};
 
 /// A stretch of code that is entered at its start.
@@ -46,7 +48,9 @@ impl Checked {
 
     /// The function that starts at a slot.
     pub fn function_at(&self, start: u32) -> Option<Function> {
-        let index = self.functions.binary_search_by_key(&start, |function| function.start);
+        let index = self
+            .functions
+            .binary_search_by_key(&start, |function| function.start);
         self.functions.get(index.ok()?).copied()
     }
 }
@@ -149,7 +153,10 @@ impl fmt::Display for RefusalKind {
         match self {
             RefusalKind::Empty => f.write_str("the program has no code"),
             RefusalKind::TooLong { slots } => {
-                write!(f, "the program has {slots} slots, more than {CODE_SLOTS_MAX}")
+                write!(
+                    f,
+                    "the program has {slots} slots, more than {CODE_SLOTS_MAX}"
+                )
             }
             RefusalKind::TooManyFunctions => {
                 write!(f, "the program has more than {FUNCTIONS_MAX} functions")
@@ -178,8 +185,14 @@ impl fmt::Display for RefusalKind {
                 f.write_str("the function's last instruction is neither an exit nor a jump")
             }
             RefusalKind::UnknownHelper { helper } => write!(f, "there is no helper {helper:#x}"),
-            RefusalKind::ScratchOffset { offset, scratch_bytes } => {
-                write!(f, "names byte {offset} of a scratch of {scratch_bytes} bytes")
+            RefusalKind::ScratchOffset {
+                offset,
+                scratch_bytes,
+            } => {
+                write!(
+                    f,
+                    "names byte {offset} of a scratch of {scratch_bytes} bytes"
+                )
             }
             RefusalKind::NoMap { index } => write!(f, "there is no map {index}"),
         }
@@ -194,12 +207,16 @@ impl core::error::Error for Refusal {}
 ///
 /// # Errors
 /// The first thing wrong; see [`RefusalKind`].
-pub fn check(
-    slots: &[u64],
-    entries: &[u32],
-    helpers: &[HelperSpec],
-) -> Result<Checked, Refusal> {
-    check_with(slots, entries, helpers, &Resources { scratch_bytes: u32::MAX, maps: 0 })
+pub fn check(slots: &[u64], entries: &[u32], helpers: &[HelperSpec]) -> Result<Checked, Refusal> {
+    check_with(
+        slots,
+        entries,
+        helpers,
+        &Resources {
+            scratch_bytes: u32::MAX,
+            maps: 0,
+        },
+    )
 }
 
 /// Checks the code of an image against what the image declares. `slots` is its code, copied out.
@@ -212,8 +229,10 @@ pub fn check_image(
     helpers: &[HelperSpec],
 ) -> Result<Checked, Refusal> {
     let header = image.header();
-    let resources =
-        Resources { scratch_bytes: header.scratch_bytes, maps: u32::from(header.maps) };
+    let resources = Resources {
+        scratch_bytes: header.scratch_bytes,
+        maps: u32::from(header.maps),
+    };
     let entries: Vec<u32, 8> = image.entries().map(|(_, pc)| pc).take(8).collect();
     check_with(slots, &entries, helpers, &resources)
 }
@@ -229,19 +248,32 @@ pub fn check_with(
     resources: &Resources,
 ) -> Result<Checked, Refusal> {
     if slots.is_empty() {
-        return Err(Refusal { pc: 0, why: RefusalKind::Empty });
+        return Err(Refusal {
+            pc: 0,
+            why: RefusalKind::Empty,
+        });
     }
     if slots.len() > CODE_SLOTS_MAX {
-        return Err(Refusal { pc: 0, why: RefusalKind::TooLong { slots: slots.len() } });
+        return Err(Refusal {
+            pc: 0,
+            why: RefusalKind::TooLong { slots: slots.len() },
+        });
     }
-    let mut checker = Checker { slots, seconds: Bits::new(), starts: Vec::new() };
+    let mut checker = Checker {
+        slots,
+        seconds: Bits::new(),
+        starts: Vec::new(),
+    };
     checker.walk(helpers, resources)?;
     checker.collect_starts(entries)?;
     let functions = checker.functions()?;
     for function in &functions {
         checker.check_function(*function)?;
     }
-    Ok(Checked { functions, slots: slots.len() as u32 })
+    Ok(Checked {
+        functions,
+        slots: slots.len() as u32,
+    })
 }
 
 /// One bit for each slot.
@@ -259,7 +291,9 @@ impl Bits {
     }
 
     fn get(&self, index: u32) -> bool {
-        self.0.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+        self.0
+            .get(index as usize / 64)
+            .is_some_and(|word| word & 1 << (index % 64) != 0)
     }
 }
 
@@ -280,11 +314,15 @@ impl Checker<'_> {
                 Instruction::CallHelper { id } if !helpers.iter().any(|spec| spec.id == id) => {
                     return refuse(RefusalKind::UnknownHelper { helper: id });
                 }
-                Instruction::LoadWide { value: WideValue::Scratch { offset }, .. }
-                    if offset > resources.scratch_bytes =>
-                {
+                Instruction::LoadWide {
+                    value: WideValue::Scratch { offset },
+                    ..
+                } if offset > resources.scratch_bytes => {
                     let scratch_bytes = resources.scratch_bytes;
-                    return refuse(RefusalKind::ScratchOffset { offset, scratch_bytes });
+                    return refuse(RefusalKind::ScratchOffset {
+                        offset,
+                        scratch_bytes,
+                    });
                 }
                 Instruction::LoadWide {
                     value: WideValue::Map { index } | WideValue::MapValue { index, .. },
@@ -302,10 +340,18 @@ impl Checker<'_> {
 
     /// The instruction at a slot, none at the end of the code.
     fn at(&self, pc: u32) -> Result<Option<Instruction>, Refusal> {
-        let Some(&slot) = self.slots.get(pc as usize) else { return Ok(None) };
+        let Some(&slot) = self.slots.get(pc as usize) else {
+            return Ok(None);
+        };
         let next = self.slots.get(pc as usize + 1).copied();
         let decoded = Instruction::decode(slot, next);
-        let refusal = |why| Refusal { pc, why: RefusalKind::Malformed { opcode: slot as u8, why } };
+        let refusal = |why| Refusal {
+            pc,
+            why: RefusalKind::Malformed {
+                opcode: slot as u8,
+                why,
+            },
+        };
         decoded.map(Some).map_err(refusal)
     }
 
@@ -314,16 +360,25 @@ impl Checker<'_> {
         self.add_start(0, 0)?;
         for &entry in entries {
             if entry as usize >= self.slots.len() {
-                return Err(Refusal { pc: entry, why: RefusalKind::EntryOutside });
+                return Err(Refusal {
+                    pc: entry,
+                    why: RefusalKind::EntryOutside,
+                });
             }
             if self.seconds.get(entry) {
-                return Err(Refusal { pc: entry, why: RefusalKind::EntryInsideWide });
+                return Err(Refusal {
+                    pc: entry,
+                    why: RefusalKind::EntryInsideWide,
+                });
             }
             self.add_start(entry, entry)?;
         }
-        let mut pc = 0;
-        while let Some(instruction) = self.at(pc)? {
-            if let Instruction::CallLocal { offset } = instruction {
+        for (pc, &slot) in (0..).zip(self.slots) {
+            // Everything decodes by now, so the opcode tells; second halves have none.
+            if slot as u8 != op::CALL {
+                continue;
+            }
+            if let Some(Instruction::CallLocal { offset }) = self.at(pc)? {
                 let target = i64::from(pc) + 1 + i64::from(offset);
                 let why = RefusalKind::CallOutside { target };
                 let start = self.inside(target).ok_or(Refusal { pc, why })?;
@@ -333,14 +388,16 @@ impl Checker<'_> {
                 }
                 self.add_start(start, pc)?;
             }
-            pc += instruction.slots() as u32;
         }
         Ok(())
     }
 
     fn add_start(&mut self, start: u32, pc: u32) -> Result<(), Refusal> {
         if let Err(index) = self.starts.binary_search(&start) {
-            let full = |_| Refusal { pc, why: RefusalKind::TooManyFunctions };
+            let full = |_| Refusal {
+                pc,
+                why: RefusalKind::TooManyFunctions,
+            };
             self.starts.insert(index, start).map_err(full)?;
         }
         Ok(())
@@ -352,32 +409,53 @@ impl Checker<'_> {
     }
 
     fn functions(&self) -> Result<Vec<Function, FUNCTIONS_MAX>, Refusal> {
-        let ends = self.starts.iter().skip(1).copied().chain([self.slots.len() as u32]);
+        let ends = self
+            .starts
+            .iter()
+            .skip(1)
+            .copied()
+            .chain([self.slots.len() as u32]);
         let spans = self.starts.iter().zip(ends);
-        Ok(spans.map(|(&start, end)| Function { start, len: end - start }).collect())
+        Ok(spans
+            .map(|(&start, end)| Function {
+                start,
+                len: end - start,
+            })
+            .collect())
     }
 
     /// The jumps of a function, and its last instruction.
     fn check_function(&self, function: Function) -> Result<(), Refusal> {
         let end = function.start + function.len;
-        let mut pc = function.start;
-        let mut last = (pc, false);
-        while pc < end
-            && let Some(instruction) = self.at(pc)?
-        {
+        let mut last = (function.start, false);
+        for pc in function.start..end {
+            let Some(&slot) = self.slots.get(pc as usize) else {
+                break;
+            };
+            if self.seconds.get(pc) {
+                continue;
+            }
+            let is_jump = matches!(Slot(slot).class(), isa::JMP | isa::JMP32);
+            let instruction = if is_jump { self.at(pc)? } else { None };
             match instruction {
-                Instruction::Jump { offset, .. } => self.check_jump(pc, offset, function)?,
-                Instruction::JumpIf { offset, .. } => {
+                Some(Instruction::Jump { offset, .. }) => self.check_jump(pc, offset, function)?,
+                Some(Instruction::JumpIf { offset, .. }) => {
                     self.check_jump(pc, i32::from(offset), function)?;
                 }
                 _ => {}
             }
-            last = (pc, matches!(instruction, Instruction::Exit | Instruction::Jump { .. }));
-            pc += instruction.slots() as u32;
+            let ends = matches!(
+                instruction,
+                Some(Instruction::Exit | Instruction::Jump { .. })
+            );
+            last = (pc, ends);
         }
         match last {
             (_, true) => Ok(()),
-            (pc, false) => Err(Refusal { pc, why: RefusalKind::FallsOff }),
+            (pc, false) => Err(Refusal {
+                pc,
+                why: RefusalKind::FallsOff,
+            }),
         }
     }
 

@@ -37,36 +37,91 @@ impl fmt::Display for WideValue {
 impl fmt::Display for Instruction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Instruction::Alu { width, op, dst, src } => {
+            Instruction::Alu {
+                width,
+                op,
+                dst,
+                src,
+            } => {
                 write!(f, "{}{} {dst}, {src}", op.name(), width.suffix())
             }
             Instruction::Negate { width, dst } => write!(f, "neg{} {dst}", width.suffix()),
-            Instruction::MoveSigned { width, from, dst, src } => {
+            Instruction::MoveSigned {
+                width,
+                from,
+                dst,
+                src,
+            } => {
                 let to = if width == Width::Bits32 { 32 } else { 64 };
                 write!(f, "movsx{}{to} {dst}, {src}", from.bytes() * 8)
             }
             Instruction::Swap { order, size, dst } => {
                 write!(f, "{}{} {dst}", order.name(), size.bytes() * 8)
             }
-            Instruction::Load { size, signed, dst, base, offset } => {
+            Instruction::Load {
+                size,
+                signed,
+                dst,
+                base,
+                offset,
+            } => {
                 let sign = if signed { "s" } else { "" };
-                write!(f, "ldx{sign}{} {dst}, {}", size.suffix(), Place(base, offset))
+                write!(
+                    f,
+                    "ldx{sign}{} {dst}, {}",
+                    size.suffix(),
+                    Place(base, offset)
+                )
             }
-            Instruction::Store { size, base, offset, src } => {
-                let form = if matches!(src, Operand::Register(_)) { "stx" } else { "st" };
+            Instruction::Store {
+                size,
+                base,
+                offset,
+                src,
+            } => {
+                let form = if matches!(src, Operand::Register(_)) {
+                    "stx"
+                } else {
+                    "st"
+                };
                 write!(f, "{form}{} {}, {src}", size.suffix(), Place(base, offset))
             }
-            Instruction::Atomic { width, op, base, offset, src } => {
-                let fetch = if op.has_fetch_modifier() { "fetch " } else { "" };
+            Instruction::Atomic {
+                width,
+                op,
+                base,
+                offset,
+                src,
+            } => {
+                let fetch = if op.has_fetch_modifier() {
+                    "fetch "
+                } else {
+                    ""
+                };
                 let (name, suffix) = (op.name(), width.suffix());
-                write!(f, "lock {fetch}{name}{suffix} {}, {src}", Place(base, offset))
+                write!(
+                    f,
+                    "lock {fetch}{name}{suffix} {}, {src}",
+                    Place(base, offset)
+                )
             }
             Instruction::LoadWide { dst, value } => write!(f, "lddw {dst}, {value}"),
             Instruction::Jump { offset, long } => {
                 write!(f, "{} {offset:+}", if long { "ja32" } else { "ja" })
             }
-            Instruction::JumpIf { width, condition, dst, src, offset } => {
-                write!(f, "{}{} {dst}, {src}, {offset:+}", condition.name(), width.suffix())
+            Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            } => {
+                write!(
+                    f,
+                    "{}{} {dst}, {src}, {offset:+}",
+                    condition.name(),
+                    width.suffix()
+                )
             }
             Instruction::CallHelper { id } => write!(f, "call {id:#x}"),
             Instruction::CallLocal { offset } => write!(f, "call local {offset:+}"),

@@ -17,7 +17,9 @@ pub struct HelperSpec {
 impl HelperSpec {
     /// The length in bytes that a call with these arguments is charged for.
     pub fn length(&self, args: &[u64; 5]) -> u64 {
-        let arg = self.length_arg.and_then(|index| args.get(usize::from(index)));
+        let arg = self
+            .length_arg
+            .and_then(|index| args.get(usize::from(index)));
         arg.map_or(0, |&value| u64::from(value as u32))
     }
 }

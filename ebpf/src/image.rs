@@ -216,7 +216,11 @@ impl<'a> Image<'a> {
     /// # Errors
     /// The first thing wrong; see [`ImageError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Image<'a>, ImageError> {
-        limit("the image's length", bytes.len() as u64, IMAGE_BYTES_MAX as u64)?;
+        limit(
+            "the image's length",
+            bytes.len() as u64,
+            IMAGE_BYTES_MAX as u64,
+        )?;
         let (head, body) = take::<HEADER_BYTES>(bytes)?;
         let header = parse_header(head, bytes.len())?;
         let sections = [
@@ -227,7 +231,10 @@ impl<'a> Image<'a> {
         ];
         let needed = HEADER_BYTES as u64 + sections.iter().map(|&len| len as u64).sum::<u64>();
         exact(needed, bytes.len() as u64)?;
-        let short = ImageError::Short { needed, found: bytes.len() as u64 };
+        let short = ImageError::Short {
+            needed,
+            found: bytes.len() as u64,
+        };
         let (entries, body) = body.split_at_checked(sections[0]).ok_or(short)?;
         let (maps, body) = body.split_at_checked(sections[1]).ok_or(short)?;
         let (code, initial) = body.split_at_checked(sections[2]).ok_or(short)?;
@@ -250,7 +257,9 @@ impl<'a> Image<'a> {
 
     /// The slot that an entry starts at, if there is such an entry.
     pub fn entry(&self, kind: EntryKind) -> Option<u32> {
-        self.entries().find(|(found, _)| *found == kind).map(|(_, pc)| pc)
+        self.entries()
+            .find(|(found, _)| *found == kind)
+            .map(|(_, pc)| pc)
     }
 
     /// The entries and the slots they start at.
@@ -268,7 +277,9 @@ impl<'a> Image<'a> {
 
     /// One slot of the code.
     pub fn slot(&self, index: u32) -> Option<u64> {
-        self.code.get(index as usize).map(|&slot| u64::from_le_bytes(slot))
+        self.code
+            .get(index as usize)
+            .map(|&slot| u64::from_le_bytes(slot))
     }
 
     /// The maps, each with its initial bytes.
@@ -288,8 +299,10 @@ impl<'a> Image<'a> {
         for (index, record) in self.entries.iter().enumerate() {
             let at = HEADER_BYTES + index * ENTRY_BYTES;
             let [kind, zeros @ .., _, _, _, _] = record;
-            let kind = EntryKind::of(*kind)
-                .ok_or(ImageError::Value { what: "the kind of an entry", value: u64::from(*kind) })?;
+            let kind = EntryKind::of(*kind).ok_or(ImageError::Value {
+                what: "the kind of an entry",
+                value: u64::from(*kind),
+            })?;
             reserved(zeros, at + 1)?;
             let twice = core::mem::replace(&mut seen[kind as usize - 1], true);
             if twice {
@@ -317,7 +330,10 @@ impl<'a> Image<'a> {
         if sound {
             Ok(())
         } else {
-            Err(ImageError::Value { what: "the scan unit", value: u64::from(unit) })
+            Err(ImageError::Value {
+                what: "the scan unit",
+                value: u64::from(unit),
+            })
         }
     }
 
@@ -336,15 +352,26 @@ impl<'a> Image<'a> {
             }
             let max = u64::from(MAP_BYTES_MAX);
             let values = u64::from(spec.value_bytes) * entries;
-            limit("the bytes of a map's keys", u64::from(spec.key_bytes) * entries, max)?;
+            limit(
+                "the bytes of a map's keys",
+                u64::from(spec.key_bytes) * entries,
+                max,
+            )?;
             limit("the bytes of a map's values", values, max)?;
-            limit("the initial bytes of a map", u64::from(spec.initial_bytes), values)?;
+            limit(
+                "the initial bytes of a map",
+                u64::from(spec.initial_bytes),
+                values,
+            )?;
             initial += u64::from(spec.initial_bytes);
         }
         if initial == u64::from(self.header.initial_bytes) {
             Ok(())
         } else {
-            Err(ImageError::Value { what: "the sum of the maps' initial bytes", value: initial })
+            Err(ImageError::Value {
+                what: "the sum of the maps' initial bytes",
+                value: initial,
+            })
         }
     }
 }
@@ -361,7 +388,10 @@ fn parse_header(head: &[u8; HEADER_BYTES], found: usize) -> Result<ImageHeader, 
     let header_bytes = fields.u16();
     if usize::from(header_bytes) != HEADER_BYTES {
         let value = u64::from(header_bytes);
-        return Err(ImageError::Value { what: "the header's length", value });
+        return Err(ImageError::Value {
+            what: "the header's length",
+            value,
+        });
     }
     exact(u64::from(fields.u32()), found as u64)?;
     let mut header = ImageHeader {
@@ -386,23 +416,62 @@ fn parse_header(head: &[u8; HEADER_BYTES], found: usize) -> Result<ImageHeader, 
 fn check_limits(header: &ImageHeader) -> Result<(), ImageError> {
     let zero_max = SCRATCH_ZERO_BYTES_MAX.min(header.scratch_bytes);
     let entries_max = EntryKind::ALL.len() as u64;
-    limit("the number of slots", u64::from(header.instruction_count), CODE_SLOTS_MAX as u64)?;
-    limit("the bytes of scratch", u64::from(header.scratch_bytes), u64::from(SCRATCH_BYTES_MAX))?;
+    limit(
+        "the number of slots",
+        u64::from(header.instruction_count),
+        CODE_SLOTS_MAX as u64,
+    )?;
+    limit(
+        "the bytes of scratch",
+        u64::from(header.scratch_bytes),
+        u64::from(SCRATCH_BYTES_MAX),
+    )?;
     let zero_bytes = u64::from(header.scratch_zero_bytes);
-    limit("the bytes of zeroed scratch", zero_bytes, u64::from(zero_max))?;
-    limit("the bytes of arguments", u64::from(header.args_max), u64::from(ARGS_BYTES_MAX))?;
-    limit("the bytes of reply", u64::from(header.reply_max), u64::from(REPLY_BYTES_MAX))?;
-    limit("the number of objects", u64::from(header.objects), u64::from(OBJECTS_MAX))?;
-    limit("the number of entries", u64::from(header.entries), entries_max)?;
-    limit("the number of maps", u64::from(header.maps), MAPS_MAX as u64)?;
+    limit(
+        "the bytes of zeroed scratch",
+        zero_bytes,
+        u64::from(zero_max),
+    )?;
+    limit(
+        "the bytes of arguments",
+        u64::from(header.args_max),
+        u64::from(ARGS_BYTES_MAX),
+    )?;
+    limit(
+        "the bytes of reply",
+        u64::from(header.reply_max),
+        u64::from(REPLY_BYTES_MAX),
+    )?;
+    limit(
+        "the number of objects",
+        u64::from(header.objects),
+        u64::from(OBJECTS_MAX),
+    )?;
+    limit(
+        "the number of entries",
+        u64::from(header.entries),
+        entries_max,
+    )?;
+    limit(
+        "the number of maps",
+        u64::from(header.maps),
+        MAPS_MAX as u64,
+    )?;
     if header.instruction_count == 0 {
-        return Err(ImageError::Value { what: "the number of slots", value: 0 });
+        return Err(ImageError::Value {
+            what: "the number of slots",
+            value: 0,
+        });
     }
     Ok(())
 }
 
 fn limit(what: &'static str, value: u64, max: u64) -> Result<(), ImageError> {
-    if value > max { Err(ImageError::Limit { what, value, max }) } else { Ok(()) }
+    if value > max {
+        Err(ImageError::Limit { what, value, max })
+    } else {
+        Ok(())
+    }
 }
 
 fn exact(needed: u64, found: u64) -> Result<(), ImageError> {
@@ -421,7 +490,10 @@ fn reserved(bytes: &[u8], at: usize) -> Result<(), ImageError> {
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), ImageError> {
-    let short = ImageError::Short { needed: N as u64, found: bytes.len() as u64 };
+    let short = ImageError::Short {
+        needed: N as u64,
+        found: bytes.len() as u64,
+    };
     bytes.split_first_chunk::<N>().ok_or(short)
 }
 
@@ -442,7 +514,9 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn array<const N: usize>(&mut self) -> [u8; N] {
-        let Some((first, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
+        let Some((first, rest)) = self.0.split_first_chunk::<N>() else {
+            return [0; N];
+        };
         self.0 = rest;
         *first
     }

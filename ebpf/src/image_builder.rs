@@ -98,8 +98,22 @@ impl ImageBuilder {
         }
         for (spec, initial) in &self.maps {
             let initial_bytes = count("the initial bytes of a map", initial.len())?;
-            let MapSpec { kind, key_bytes, value_bytes, entries_max, flags, .. } = *spec;
-            for field in [kind, key_bytes, value_bytes, entries_max, flags, initial_bytes] {
+            let MapSpec {
+                kind,
+                key_bytes,
+                value_bytes,
+                entries_max,
+                flags,
+                ..
+            } = *spec;
+            for field in [
+                kind,
+                key_bytes,
+                value_bytes,
+                entries_max,
+                flags,
+                initial_bytes,
+            ] {
                 bytes.extend_from_slice(&field.to_le_bytes());
             }
         }
@@ -146,7 +160,11 @@ impl ImageBuilder {
 
 /// A length as a field's number.
 fn count<T: TryFrom<usize> + Bounded>(what: &'static str, len: usize) -> Result<T, ImageError> {
-    T::try_from(len).map_err(|_| ImageError::Limit { what, value: len as u64, max: T::MAX })
+    T::try_from(len).map_err(|_| ImageError::Limit {
+        what,
+        value: len as u64,
+        max: T::MAX,
+    })
 }
 
 trait Bounded {

@@ -17,8 +17,8 @@ use crate::memory::{Memory, Right};
 use crate::meter;
 use crate::program::Program;
 use crate::semantics::{
-    Fetched, apply32, apply64, atomic_result32, atomic_result64, divide32, divide64,
-    move_signed32, move_signed64, remainder32, remainder64, swap, test32, test64,
+    Fetched, apply32, apply64, atomic_result32, atomic_result64, divide32, divide64, move_signed32,
+    move_signed64, remainder32, remainder64, swap, test32, test64,
 };
 use crate::state::{Phase, State};
 
@@ -39,7 +39,7 @@ enum Stop {
 /// that has ended stays ended: running it again repeats the outcome.
 ///
 /// The stack region must be there, writable and [`STACK_BYTES`](crate::limits::STACK_BYTES) long,
-/// or accesses to it are faults.
+/// or accesses to it are faults. Its bytes at the start are whatever the caller left there.
 pub fn run<H: Host>(
     program: &Program<'_>,
     state: &mut State,
@@ -48,7 +48,10 @@ pub fn run<H: Host>(
     slice: u32,
 ) -> Outcome {
     let lent = u64::from(slice).min(state.left);
-    let mut fuel = Fuel { lent: lent as i64, rest: state.left - lent };
+    let mut fuel = Fuel {
+        lent: lent as i64,
+        rest: state.left - lent,
+    };
     let stop = match state.phase {
         Phase::Ended(outcome) => return outcome,
         Phase::Waiting => return Outcome::Waiting,
@@ -78,7 +81,10 @@ const fn is_short(lent: i64, rest: u64) -> bool {
 fn enter(program: &Program<'_>, state: &mut State, fuel: &mut Fuel) -> Option<Stop> {
     let entry = state.pc;
     let Some(function) = program.checked.function_at(entry) else {
-        return Some(fault(entry as usize, FaultKind::NoFunction { target: entry }));
+        return Some(fault(
+            entry as usize,
+            FaultKind::NoFunction { target: entry },
+        ));
     };
     let cost = i64::from(function.len);
     if fuel.lent < cost && is_short(fuel.lent - cost, fuel.rest) {
@@ -109,13 +115,19 @@ fn settle(state: &mut State, stop: Stop, fuel: &Fuel) -> Outcome {
 
 #[cold]
 fn fault(pc: usize, kind: FaultKind) -> Stop {
-    Stop::End(Outcome::Fault(Fault { pc: pc as u32, kind }))
+    Stop::End(Outcome::Fault(Fault {
+        pc: pc as u32,
+        kind,
+    }))
 }
 
 #[cold]
 #[inline(never)]
 fn denied(memory: &Memory<'_>, pc: usize, address: u64, len: usize, right: Right) -> Stop {
-    fault(pc, FaultKind::Access(memory.explain(address, len as u64, right)))
+    fault(
+        pc,
+        FaultKind::Access(memory.explain(address, len as u64, right)),
+    )
 }
 
 /// The loop. On return `state` holds the registers, and as `pc` what comes next.
@@ -130,7 +142,10 @@ fn interpret<H: Host>(
     let slots = program.slots;
     let mut r = state.r;
     let mut pc = state.pc as usize;
-    let Fuel { lent: mut fuel, rest } = *budget;
+    let Fuel {
+        lent: mut fuel,
+        rest,
+    } = *budget;
 
     let stop = loop {
         let Some(&word) = slots.get(pc) else {
@@ -271,7 +286,9 @@ fn interpret<H: Host>(
                 let old = <$unsigned>::from_le_bytes(bytes);
                 let (value, expected) = (r[src] as $unsigned, r[0] as $unsigned);
                 let result = $result(Slot(word).imm(), old, value, expected);
-                let Some((new, fetched)) = result else { unknown!() };
+                let Some((new, fetched)) = result else {
+                    unknown!()
+                };
                 if memory.store(address, new.to_le_bytes()).is_none() {
                     break denied(memory, pc, address, size_of::<$unsigned>(), Right::Write);
                 }
@@ -429,7 +446,10 @@ fn interpret<H: Host>(
                         HelperResult::Return(value) => r[0] = value as u64,
                         HelperResult::Wait => break Stop::Waiting,
                         HelperResult::Kill(reason) => {
-                            break Stop::End(Outcome::Killed { pc: pc as u32, reason });
+                            break Stop::End(Outcome::Killed {
+                                pc: pc as u32,
+                                reason,
+                            });
                         }
                         HelperResult::Unknown => {
                             break fault(pc, FaultKind::UnknownHelper { helper });

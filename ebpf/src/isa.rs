@@ -297,7 +297,9 @@ mod tests {
     #[test]
     fn the_example_of_section_3_1() {
         // 07 01 00 00 44 33 22 11: r1 += 0x11223344.
-        let slot = Slot(u64::from_le_bytes([0x07, 0x01, 0, 0, 0x44, 0x33, 0x22, 0x11]));
+        let slot = Slot(u64::from_le_bytes([
+            0x07, 0x01, 0, 0, 0x44, 0x33, 0x22, 0x11,
+        ]));
         assert_eq!(slot, Slot::new(op::ADD64_K, 1, 0, 0, 0x1122_3344));
     }
 

@@ -1,7 +1,7 @@
 //! eBPF as RFC 9669 has it: images, checks, meter, interpreter, the engine seam.
 //!
 //! A program arrives as an [`Image`], a flat run of bytes that nobody trusts. Its code is checked
-//! for structure by [`check`], which yields a [`Checked`]; a [`Program`] joins the two, and
+//! for structure by [`check()`], which yields a [`Checked`]; a [`Program`] joins the two, and
 //! [`run`] executes it over a [`Memory`] of named regions, on behalf of a [`Host`] that provides
 //! the helpers, until it exits, waits for the host, has used its slice, or is stopped.
 //!
@@ -26,6 +26,7 @@ extern crate std;
 #[cfg(feature = "asm")]
 pub mod asm;
 pub mod check;
+pub mod decode;
 mod disassemble;
 pub mod engine;
 pub mod fault;
@@ -45,7 +46,10 @@ pub mod rbpf_engine;
 mod semantics;
 pub mod state;
 
-pub use check::{Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with};
+pub use check::{
+    Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with,
+};
+pub use decode::{Field, Malformed};
 pub use engine::{Engine, Interpreter};
 pub use fault::{Fault, FaultKind, Outcome};
 pub use host::{HelperResult, HelperSpec, Host, NoHost};

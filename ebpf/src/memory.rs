@@ -40,7 +40,11 @@ impl RegionId {
     /// The region that an address lies in by its tag, whether or not it is there.
     pub const fn of(address: u64) -> Option<RegionId> {
         let index = tag_index(address);
-        if index < REGIONS_MAX { Some(RegionId::ALL[index]) } else { None }
+        if index < REGIONS_MAX {
+            Some(RegionId::ALL[index])
+        } else {
+            None
+        }
     }
 
     /// The word for it in messages.
@@ -99,7 +103,12 @@ impl fmt::Display for AccessFault {
             Right::Write => "write",
         };
         let plural = if self.len == 1 { "" } else { "s" };
-        write!(f, "{verb} of {} byte{plural} at {}", self.len, Place(self.address))?;
+        write!(
+            f,
+            "{verb} of {} byte{plural} at {}",
+            self.len,
+            Place(self.address)
+        )?;
         match self.reason {
             AccessReason::NoRegion => write!(f, ", where there is no memory"),
             AccessReason::OutOfBounds { region_bytes } => {
@@ -155,7 +164,9 @@ impl Default for Memory<'_> {
 impl<'m> Memory<'m> {
     /// A memory without any region.
     pub const fn new() -> Memory<'m> {
-        Memory { regions: [const { Region::Absent }; REGIONS_MAX] }
+        Memory {
+            regions: [const { Region::Absent }; REGIONS_MAX],
+        }
     }
 
     /// Puts a region there that may be read only. Bytes beyond
@@ -202,11 +213,19 @@ impl<'m> Memory<'m> {
     /// # Errors
     /// As [`Memory::read`], and the region must be writable.
     pub fn write(&mut self, address: u64, len: usize) -> Result<&mut [u8], AccessFault> {
-        let fault = match self.locate(address, len, Right::Write) {
-            Ok(_) => self.explain(address, len as u64, Right::Write),
-            Err(fault) => return Err(fault),
-        };
-        self.writable(address).and_then(|bytes| bytes.get_mut(..len)).ok_or(fault)
+        self.locate(address, len, Right::Write)?;
+        let (len_wanted, right) = (len as u64, Right::Write);
+        let bytes = self
+            .writable(address)
+            .and_then(|bytes| bytes.get_mut(..len));
+        // It was located, so it is there.
+        let reason = AccessReason::NoRegion;
+        bytes.ok_or(AccessFault {
+            address,
+            len: len_wanted,
+            right,
+            reason,
+        })
     }
 
     /// The region and offset of a range, if all of it may be used with that right.
@@ -228,7 +247,11 @@ impl<'m> Memory<'m> {
             Region::Read(bytes) => right == Right::Read && within(bytes),
             Region::Write(bytes) => within(bytes),
         };
-        if usable { Ok((region, offset)) } else { Err(fault()) }
+        if usable {
+            Ok((region, offset))
+        } else {
+            Err(fault())
+        }
     }
 
     /// Copies `len` bytes from `src` to `dst`, which may overlap.
@@ -239,7 +262,14 @@ impl<'m> Memory<'m> {
     pub fn copy(&mut self, dst: u64, src: u64, len: usize) -> Result<(), AccessFault> {
         let (src_region, src_at) = self.locate(src, len, Right::Read)?;
         let (dst_region, dst_at) = self.locate(dst, len, Right::Write)?;
-        let fault = self.explain(dst, len as u64, Right::Write);
+        // Both were located, so they are there.
+        let (len_wanted, right, reason) = (len as u64, Right::Write, AccessReason::NoRegion);
+        let fault = AccessFault {
+            address: dst,
+            len: len_wanted,
+            right,
+            reason,
+        };
         if src_region == dst_region {
             let Region::Write(bytes) = &mut self.regions[dst_region as usize] else {
                 return Err(fault);
@@ -247,8 +277,12 @@ impl<'m> Memory<'m> {
             bytes.copy_within(src_at..src_at + len, dst_at);
             return Ok(());
         }
-        let both = self.regions.get_disjoint_mut([src_region as usize, dst_region as usize]);
-        let Ok([from, Region::Write(to)]) = both else { return Err(fault) };
+        let both = self
+            .regions
+            .get_disjoint_mut([src_region as usize, dst_region as usize]);
+        let Ok([from, Region::Write(to)]) = both else {
+            return Err(fault);
+        };
         to[dst_at..dst_at + len].copy_from_slice(&from.bytes()[src_at..src_at + len]);
         Ok(())
     }
@@ -258,15 +292,22 @@ impl<'m> Memory<'m> {
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let bytes = self.regions.get(tag_index(address))?.bytes();
         let offset = address as u32 as usize;
-        bytes.get(offset..offset.wrapping_add(N))?.first_chunk::<N>().copied()
+        bytes
+            .get(offset..offset.wrapping_add(N))?
+            .first_chunk::<N>()
+            .copied()
     }
 
     /// Puts `N` bytes at an address, for the interpreter.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&mut self, address: u64, value: [u8; N]) -> Option<()> {
-        let Region::Write(bytes) = self.regions.get_mut(tag_index(address))? else { return None };
+        let Region::Write(bytes) = self.regions.get_mut(tag_index(address))? else {
+            return None;
+        };
         let offset = address as u32 as usize;
-        let place = bytes.get_mut(offset..offset.wrapping_add(N))?.first_chunk_mut::<N>()?;
+        let place = bytes
+            .get_mut(offset..offset.wrapping_add(N))?
+            .first_chunk_mut::<N>()?;
         *place = value;
         Some(())
     }
@@ -278,9 +319,16 @@ impl<'m> Memory<'m> {
         let reason = match self.regions.get(tag_index(address)) {
             None | Some(Region::Absent) => AccessReason::NoRegion,
             Some(Region::Read(_)) if right == Right::Write => AccessReason::ReadOnly,
-            Some(region) => AccessReason::OutOfBounds { region_bytes: region.bytes().len() as u32 },
+            Some(region) => AccessReason::OutOfBounds {
+                region_bytes: region.bytes().len() as u32,
+            },
         };
-        AccessFault { address, len, right, reason }
+        AccessFault {
+            address,
+            len,
+            right,
+            reason,
+        }
     }
 
     fn writable(&mut self, address: u64) -> Option<&mut [u8]> {

@@ -14,7 +14,11 @@ pub const HELPER_BYTES_PER_UNIT: u64 = 32;
 
 /// The price of a taken jump from slot `source` to slot `target`: nothing when it goes forward.
 pub const fn jump_cost(source: u32, target: u32) -> u64 {
-    if target <= source { source as u64 - target as u64 + 1 } else { 0 }
+    if target <= source {
+        source as u64 - target as u64 + 1
+    } else {
+        0
+    }
 }
 
 /// The price of a helper call over `bytes` bytes.

@@ -17,7 +17,11 @@ impl<'p> Program<'p> {
     /// Nothing depends on `checked` belonging to `slots`: a pair that does not match runs into
     /// faults at most.
     pub const fn new(slots: &'p [u64], checked: &'p Checked, scratch_base: u64) -> Program<'p> {
-        Program { slots, checked, scratch_base }
+        Program {
+            slots,
+            checked,
+            scratch_base,
+        }
     }
 
     /// The code, one number for each 8-byte slot.

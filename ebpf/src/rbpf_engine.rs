@@ -43,11 +43,17 @@ impl Engine for RbpfEngine {
         let outcome = match state.phase {
             Phase::Ended(outcome) => return outcome,
             Phase::Fresh => execute(program, state, memory).unwrap_or_else(|why| {
-                Outcome::Fault(Fault { pc: 0, kind: FaultKind::Engine { why } })
+                Outcome::Fault(Fault {
+                    pc: 0,
+                    kind: FaultKind::Engine { why },
+                })
             }),
             Phase::Ready | Phase::Waiting => {
                 let why = "the program has begun in another engine";
-                Outcome::Fault(Fault { pc: 0, kind: FaultKind::Engine { why } })
+                Outcome::Fault(Fault {
+                    pc: 0,
+                    kind: FaultKind::Engine { why },
+                })
             }
         };
         state.phase = Phase::Ended(outcome);
@@ -65,7 +71,11 @@ fn execute(
         return Err("the entry is not at slot 0");
     }
     refuse_what_it_cannot(program.slots())?;
-    let code: Vec<u8> = program.slots().iter().flat_map(|slot| slot.to_le_bytes()).collect();
+    let code: Vec<u8> = program
+        .slots()
+        .iter()
+        .flat_map(|slot| slot.to_le_bytes())
+        .collect();
     let r1 = state.r[1];
     let mut bytes = match RegionId::of(r1) {
         None if r1 == 0 => Vec::new(),
@@ -74,8 +84,10 @@ fn execute(
     };
     // It panics on some programs, and in builds with overflow checks on some numbers.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let vm = rbpf::EbpfVmRaw::new(Some(&code)).map_err(|_| "its verifier refuses the program")?;
-        vm.execute_program(&mut bytes).map_err(|_| "it reports an error")
+        let vm =
+            rbpf::EbpfVmRaw::new(Some(&code)).map_err(|_| "its verifier refuses the program")?;
+        vm.execute_program(&mut bytes)
+            .map_err(|_| "it reports an error")
     }));
     let r0 = result.unwrap_or(Err("it panicked"))?;
     if let Ok(region) = memory.write(r1, bytes.len()) {

@@ -67,6 +67,19 @@ impl State {
         }
     }
 
+    /// True while a helper waits.
+    pub fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// How it ended, if it has.
+    pub const fn ended(&self) -> Option<Outcome> {
+        match self.phase {
+            Phase::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
     /// Units of the meter that have been paid.
     pub const fn spent(&self) -> u64 {
         self.budget - self.left
@@ -100,4 +113,7 @@ impl State {
     }
 }
 
-const _: () = assert!(size_of::<State>() <= 512, "a state is kept for each invocation");
+const _: () = assert!(
+    size_of::<State>() <= 512,
+    "a state is kept for each invocation"
+);

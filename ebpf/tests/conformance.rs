@@ -21,7 +21,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[(
 /// The helpers that cases may call: number 5 is the one that may unwind, and does not.
 struct CaseHost;
 
-const HELPERS: &[HelperSpec] = &[HelperSpec { id: 5, name: "unwind", length_arg: None }];
+const HELPERS: &[HelperSpec] = &[HelperSpec {
+    id: 5,
+    name: "unwind",
+    length_arg: None,
+}];
 
 impl Host for CaseHost {
     fn call(&mut self, helper: u32, args: [u64; 5], _: &mut Memory<'_>) -> HelperResult {
@@ -73,7 +77,13 @@ fn run_all(cases: &[Case]) {
             (Err(why), None) => failures.push(format!("{}: {why}", case.name)),
         }
     }
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]

@@ -1,2 +1,10 @@
 //! NVMe: wire layouts, the register and DMA seam, a no_std driver, a software controller.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
+pub mod driver;
+pub mod limits;
+pub mod memory;
+#[cfg(feature = "std")]
+pub mod model;
+pub mod seam;
+pub mod spec;

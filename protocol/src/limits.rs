@@ -1,5 +1,19 @@
 //! Every limit of the wire. What goes beyond one is refused by name, never cut short.
 
+/// Payload bytes of a request that cost no byte credit: they fit the request's slot in the
+/// agent. Arguments of calls are nearly always this small.
+pub const INLINE_PAYLOAD_BYTES: usize = 128;
+
+/// What a request's payload costs of the byte credit: whole 4 KiB pages, as the agent keeps
+/// it in, and nothing up to [`INLINE_PAYLOAD_BYTES`].
+#[must_use]
+pub const fn payload_cost_bytes(payload_bytes: u32) -> u32 {
+    if payload_bytes as usize <= INLINE_PAYLOAD_BYTES {
+        return 0;
+    }
+    payload_bytes.div_ceil(4096).saturating_mul(4096)
+}
+
 /// Most payload bytes one frame carries. Longer replies are several frames.
 pub const FRAME_PAYLOAD_BYTES_MAX: u32 = 32 * 1024;
 

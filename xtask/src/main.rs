@@ -1,2 +1,81 @@
-//! The tasks of the Outboard workspace.
-fn main() {}
+//! The tasks of the Outboard workspace: `cargo xtask <task>`.
+//!
+//! A task is one file here. Errors are sentences, printed once, by `main`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod fuzz;
+mod nostd;
+mod packages;
+mod programs;
+mod shell;
+mod test;
+mod totals;
+
+// How the objects are built. By path and not as a dependency, because the crate `programs` embeds
+// the objects: a new one has to be built before that crate can be.
+#[path = "../../programs/src/recipe.rs"]
+#[allow(unreachable_pub)]
+mod recipe;
+
+/// What a task gives: nothing, or a sentence on what went wrong.
+type Outcome<T = ()> = Result<T, String>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The tasks of the Outboard workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Compile the C programs into programs/objects
+    Programs {
+        /// Only see whether the objects are those of their sources; change nothing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Everything: formatting, lints, documentation, programs, tests, bare-metal builds
+    Test {
+        /// Leave out the builds for bare-metal aarch64
+        #[arg(long)]
+        host_only: bool,
+    },
+    /// Build the no_std crates for aarch64-unknown-none
+    Nostd,
+    /// Fuzz: one target of fuzz/, or each of them in turn
+    Fuzz {
+        /// Name of the target; all if none is given
+        target: Option<String>,
+        /// How long to fuzz each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Run the target once, with the bytes of this file
+        #[arg(long, requires = "target")]
+        input: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Programs { check } => programs::run(check),
+        Task::Test { host_only } => test::run(host_only),
+        Task::Nostd => nostd::run(),
+        Task::Fuzz {
+            target,
+            seconds,
+            input,
+        } => fuzz::run(target.as_deref(), seconds, input.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("xtask: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

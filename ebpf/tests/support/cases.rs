@@ -21,7 +21,10 @@ pub struct Case {
 impl Case {
     /// Reads a case.
     pub fn parse(name: &str, text: &str) -> Result<Case, String> {
-        let mut case = Case { name: name.to_owned(), ..Case::default() };
+        let mut case = Case {
+            name: name.to_owned(),
+            ..Case::default()
+        };
         let mut section = "";
         for line in text.lines() {
             if let Some(header) = line.strip_prefix("-- ") {
@@ -34,7 +37,9 @@ impl Case {
                     asm.push_str(line);
                     asm.push('\n');
                 }
-                "raw" => case.raw.extend(numbers(line, 0).map_err(|why| why.to_string())?),
+                "raw" => case
+                    .raw
+                    .extend(numbers(line, 0).map_err(|why| why.to_string())?),
                 "mem" => {
                     let bytes = numbers(line, 16).map_err(|why| why.to_string())?;
                     case.memory.extend(bytes.iter().map(|&byte| byte as u8));
@@ -54,8 +59,15 @@ impl Case {
 
     /// Reads every case of a folder, by name. None if there is no such folder.
     pub fn folder(path: &Path) -> Option<Vec<Case>> {
-        let mut files: Vec<_> = std::fs::read_dir(path).ok()?.flatten().map(|f| f.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "data"));
+        let mut files: Vec<_> = std::fs::read_dir(path)
+            .ok()?
+            .flatten()
+            .map(|f| f.path())
+            .collect();
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "data")
+        });
         files.sort();
         let read = |file: &std::path::PathBuf| {
             let name = file.file_stem().unwrap_or_default().to_string_lossy();

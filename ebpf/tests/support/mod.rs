@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod cases;
+pub mod generate;
+pub mod reference;
 
 use ebpf::limits::STACK_BYTES;
 use ebpf::{Host, Memory, NoHost, Outcome, Program, RegionId, State, check};
@@ -21,7 +23,14 @@ pub struct Ran {
 /// the budget in one slice.
 pub fn run_with<H: Host>(slots: &[u64], memory: &[u8], budget: u64, host: &mut H) -> Ran {
     let checked = check(slots, &[0], host.helpers()).expect("the code passes the check");
-    run_program(&Program::new(slots, &checked, scratch(0)), memory, budget, u32::MAX, host, 0)
+    run_program(
+        &Program::new(slots, &checked, scratch(0)),
+        memory,
+        budget,
+        u32::MAX,
+        host,
+        0,
+    )
 }
 
 /// Runs a program in slices, giving a waiting helper `resumed` as its result.

@@ -1,0 +1,450 @@
+//! Calls: from the queue of those that want an invocation to the program's result.
+//!
+//! Connections take turns. One whose next call cannot be admitted (its slab class is all in
+//! use, say) is passed over, so that a crowd of large programs is no obstacle to small ones;
+//! classes are apart, so what it waits for cannot be taken by those that pass.
+
+use nvme_model::seam::Device;
+use protocol::message::{CallReply, LoadReply};
+use protocol::{ErrorBody, Status};
+
+use crate::agent::Agent;
+use crate::drive::{QUEUE, Submitted, Token};
+use crate::invocation::{InvocationIndex, Ran, Reading, Start};
+use crate::limits::{ADMISSIONS_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN};
+use crate::net::PacketDevice;
+use crate::objects::{Instance, Object};
+use crate::program_store::NotLoaded;
+use crate::request::{Answer, Event, RequestIndex, Work};
+use crate::session::ConnectionIndex;
+use crate::slabs::SlabClass;
+
+impl<D: Device, N: PacketDevice> Agent<D, N> {
+    /// Gives invocations to calls that wait for one.
+    pub(crate) fn admit_calls(&mut self) {
+        if !core::mem::replace(&mut self.released, false) {
+            return;
+        }
+        let mut admitted = 0;
+        let mut passed_over = 0;
+        while passed_over < self.wants_invocation.len() {
+            if admitted == ADMISSIONS_PER_TURN {
+                self.released = true;
+                return;
+            }
+            let Some(slot) = self.wants_invocation.pop() else {
+                return;
+            };
+            let index = ConnectionIndex(slot);
+            let Some(request) = self.connections[index].calls.front() else {
+                continue;
+            };
+            if self.admit(index, request) {
+                self.connections[index].calls.pop(&mut self.requests);
+                self.requests.advance(request, Event::MayRun);
+                self.enqueue_runnable(request);
+                admitted += 1;
+                passed_over = 0;
+            } else {
+                passed_over += 1;
+            }
+            if !self.connections[index].calls.is_empty() {
+                self.wants_invocation.push(slot);
+            }
+        }
+    }
+
+    /// Reserves all that a call needs to its end, or nothing.
+    fn admit(&mut self, index: ConnectionIndex, request: RequestIndex) -> bool {
+        let Work::Call {
+            instance,
+            args_bytes,
+            ..
+        } = self.requests[request].work
+        else {
+            return false;
+        };
+        let Some(instance) = self.instances.at(instance.0) else {
+            return false;
+        };
+        let Some(stored) = self.programs.at(instance.program) else {
+            return false;
+        };
+        let Some(entry) = stored.call_entry else {
+            return false;
+        };
+        let header = &stored.header;
+        let share = self.config.limits.invocations_per_connection;
+        if usize::from(self.connections[index].invocations) >= share {
+            return false;
+        }
+        // Both classes exist: the store accepts no program that wants more than there is.
+        let scratch_class = SlabClass::for_bytes(header.scratch_bytes as usize);
+        let reply_class = SlabClass::for_bytes(header.reply_max as usize);
+        let (Some(scratch_class), Some(reply_class)) = (scratch_class, reply_class) else {
+            return false;
+        };
+        let with_scratch = header.scratch_bytes > 0;
+        let with_reply = header.reply_max > 0;
+        let both = with_scratch && with_reply && scratch_class == reply_class;
+        let enough = self.invocations.has_free()
+            && self.bounce_pages.free() > 0
+            && (!with_scratch || self.slabs.free(scratch_class) > usize::from(both))
+            && (!with_reply || self.slabs.free(reply_class) > 0);
+        if !enough {
+            return false;
+        }
+        let owner = self.connections[index].owner;
+        let Some(bounce) = self.bounce_pages.take_page() else {
+            return false;
+        };
+        let scratch = with_scratch
+            .then(|| self.slabs.take(scratch_class, owner))
+            .flatten();
+        let reply = with_reply
+            .then(|| self.slabs.take(reply_class, owner))
+            .flatten();
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let start = Start {
+            request,
+            owner,
+            args_max: header.args_max as usize,
+            reply_max: header.reply_max as usize,
+            scratch_bytes: header.scratch_bytes as usize,
+            scratch_zero: header.scratch_zero(),
+            objects: instance.object_count,
+            instruction_budget: instance.instruction_budget,
+            read_budget: instance.read_budget,
+            entry,
+            seed: self.random,
+            scratch,
+            reply,
+            bounce,
+        };
+        let slot = &self.requests[request];
+        let dma = self.driver.device_mut().dma_mut();
+        let program = stored.program();
+        let invocation = match slot.pages.first() {
+            Some(page) => {
+                let mut args = [0; protocol::limits::ARGS_BYTES_MAX as usize];
+                let args = &mut args[..args_bytes as usize];
+                args.copy_from_slice(&page.bytes(dma)[..args_bytes as usize]);
+                self.invocations.start(start, args, &program, dma)
+            }
+            None => {
+                let args = &slot.inline[..args_bytes as usize];
+                self.invocations.start(start, args, &program, dma)
+            }
+        };
+        self.free_pages(request);
+        if let Work::Call {
+            invocation: place, ..
+        } = &mut self.requests[request].work
+        {
+            *place = invocation;
+        }
+        self.connections[index].invocations += 1;
+        self.counters.calls += 1;
+        true
+    }
+
+    pub(crate) fn enqueue_runnable(&mut self, request: RequestIndex) {
+        let index = self.requests[request].connection;
+        self.connections[index]
+            .runnable
+            .push(&mut self.requests, request);
+        self.runnable.push(index.0);
+    }
+
+    /// Runs programs, a bounded number of slices, connections in turn.
+    pub(crate) fn run_programs(&mut self) {
+        for _ in 0..SLICES_PER_TURN {
+            let Some(slot) = self.runnable.pop() else {
+                return;
+            };
+            let index = ConnectionIndex(slot);
+            // One slice's worth of instructions for each turn of a connection: many short
+            // runs or a part of a long one.
+            let mut deficit = SLICE_INSTRUCTIONS;
+            while deficit > 0 {
+                let Some(request) = self.connections[index].runnable.pop(&mut self.requests) else {
+                    break;
+                };
+                deficit = deficit.saturating_sub(self.run_slice(request, deficit));
+            }
+            if !self.connections[index].runnable.is_empty() {
+                self.runnable.push(slot);
+            }
+        }
+    }
+
+    /// Runs one program for at most `slice` meter units; how many it used, at least 1.
+    fn run_slice(&mut self, request: RequestIndex, slice: u32) -> u32 {
+        let Work::Call {
+            instance,
+            invocation: Some(invocation),
+            ..
+        } = self.requests[request].work
+        else {
+            return 1;
+        };
+        if self.requests[request].cancelled {
+            self.refuse(request, Status::Cancelled, ErrorBody::None);
+            return 1;
+        }
+        let owner = self.requests[request].connection;
+        let Some(instance) = self.instances.at(instance.0) else {
+            return 1;
+        };
+        let objects: [Option<Object>; protocol::limits::OBJECTS_PER_INSTANCE_MAX] = instance
+            .objects
+            .map(|id| id.and_then(|id| self.objects.get(owner, id.0)).copied());
+        let Some(stored) = self.programs.at(instance.program) else {
+            return 1;
+        };
+        let program = stored.program();
+        let dma = self.driver.device_mut().dma_mut();
+        let before = self.invocations[invocation].instructions();
+        let ran = self
+            .invocations
+            .run(invocation, &program, &objects, slice, self.now_us, dma);
+        let used = self.invocations[invocation].instructions() - before;
+        self.counters.instructions += used;
+        self.counters.slices += 1;
+        match ran {
+            Ran::Yielded => {
+                let index = self.requests[request].connection;
+                self.connections[index]
+                    .runnable
+                    .push(&mut self.requests, request);
+            }
+            Ran::WantsDrive => self.queue_for_drive(request),
+            Ran::Exit(result) => self.exit(request, invocation, result),
+            Ran::OutOfInstructions { pc } => {
+                self.counters.calls_out_of_budget += 1;
+                let text = format_args!("the instruction budget was spent here");
+                self.refuse(
+                    request,
+                    Status::OutOfInstructions,
+                    ErrorBody::fault(pc, text),
+                );
+            }
+            Ran::Fault(fault) => {
+                self.counters.calls_faulted += 1;
+                let body = ErrorBody::fault(fault.pc, format_args!("{}", fault.kind));
+                self.refuse(request, Status::ProgramFault, body);
+            }
+        }
+        u32::try_from(used).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// A program returned. (Result rules: `dpu.h`.)
+    fn exit(&mut self, request: RequestIndex, invocation: InvocationIndex, result: i32) {
+        const ERRNO_MAX: i32 = 4095;
+        let done = &mut self.invocations[invocation];
+        let reply_max = done.reply_max();
+        match result {
+            bytes @ 0.. if bytes as usize <= reply_max => {
+                let reply = CallReply {
+                    result,
+                    instructions: done.instructions(),
+                    reads: done.reads,
+                };
+                let slab = done.take_reply();
+                let slot = &mut self.requests[request];
+                slot.payload_offset = 0;
+                slot.payload_left = bytes as u32;
+                slot.reply = slab;
+                self.end_call(request);
+                self.answer(request, Status::Ok, Answer::Call(reply));
+            }
+            errno if (-ERRNO_MAX..0).contains(&errno) => {
+                self.refuse(request, Status::ProgramErrno, ErrorBody::Errno(errno));
+            }
+            _ => {
+                let text = format_args!("returned {result}; replies end at {reply_max} bytes");
+                self.refuse(request, Status::BadResult, ErrorBody::other(text));
+            }
+        }
+    }
+
+    /// Gives back all that a call holds, its reply memory apart where the request took it.
+    pub(crate) fn end_call(&mut self, request: RequestIndex) {
+        let slot = &mut self.requests[request];
+        let Work::Call {
+            instance,
+            invocation,
+            ..
+        } = slot.work
+        else {
+            return;
+        };
+        slot.work = Work::Local;
+        let index = slot.connection;
+        if let Some(instance) = self.instances.at_mut(instance.0) {
+            instance.calls -= 1;
+            let program = instance.program;
+            if let Some(program) = self.programs.at_mut(program) {
+                program.calls += 1;
+            }
+        }
+        let Some(invocation) = invocation else { return };
+        let owner = self.invocations[invocation].owner;
+        if let Some(reply) = self.invocations[invocation].take_reply() {
+            self.slabs.give(reply, owner);
+        }
+        if let Some(held) = self.invocations.end(invocation) {
+            if let Some(scratch) = held.scratch {
+                self.slabs.give(scratch, owner);
+            }
+            if let Some(page) = held.bounce {
+                self.bounce_pages.give_page(page);
+            }
+        }
+        self.connections[index].invocations -= 1;
+        self.released = true;
+    }
+
+    /// Carries a waiting invocation on: sends what it wants, or lets its program go on.
+    ///
+    /// The request is in no queue. [`Submitted::Later`] means that it is in its connection's
+    /// queue for the drive again.
+    pub(crate) fn continue_reading(&mut self, request: RequestIndex) -> Submitted {
+        let Work::Call {
+            invocation: Some(invocation),
+            ..
+        } = self.requests[request].work
+        else {
+            return Submitted::Yes;
+        };
+        loop {
+            let cancelled = self.requests[request].cancelled;
+            if !cancelled && !self.send_wanted(request, invocation) {
+                self.queue_for_drive_again(request);
+                return Submitted::Later;
+            }
+            if self.invocations[invocation].is_out() {
+                self.at_drive(request);
+                return Submitted::Yes;
+            }
+            if cancelled {
+                self.refuse(request, Status::Cancelled, ErrorBody::None);
+                return Submitted::Yes;
+            }
+            let dma = self.driver.device_mut().dma_mut();
+            match self.invocations[invocation].settle(dma) {
+                // Something was bounced and more is wanted now.
+                Reading::Waits => {}
+                Reading::Complete => {
+                    self.requests.advance(request, Event::MayRun);
+                    self.enqueue_runnable(request);
+                    return Submitted::Yes;
+                }
+                Reading::OutOfReads => {
+                    self.counters.calls_out_of_budget += 1;
+                    let reads = u64::from(self.invocations[invocation].reads);
+                    let body = ErrorBody::Limit {
+                        limit: reads,
+                        got: reads + 1,
+                    };
+                    self.refuse(request, Status::OutOfReads, body);
+                    return Submitted::Yes;
+                }
+            }
+        }
+    }
+
+    /// Sends every command that an invocation can have out now. False where the drive would
+    /// not take one.
+    fn send_wanted(&mut self, request: RequestIndex, invocation: InvocationIndex) -> bool {
+        let transfer_bytes_max = self.io_bytes_max();
+        loop {
+            if self.driver.free_slots(QUEUE) == 0 && self.invocations[invocation].wants() {
+                return false;
+            }
+            let Some(wanted) = self.invocations[invocation].next_wanted(transfer_bytes_max) else {
+                return true;
+            };
+            let token = Token::Request {
+                number: request.0,
+                part: wanted.part,
+            }
+            .encode();
+            let sent =
+                self.driver
+                    .submit(self.now_us, QUEUE, wanted.operation, wanted.transfer, token);
+            if let Err((_, transfer)) = sent {
+                self.invocations[invocation].unwant(wanted.part, transfer);
+                return false;
+            }
+            self.counters.program_reads += 1;
+        }
+    }
+
+    fn at_drive(&mut self, request: RequestIndex) {
+        if self.requests[request].state != crate::request::State::AtDrive {
+            self.requests.advance(request, Event::Submitted);
+        }
+    }
+
+    fn queue_for_drive_again(&mut self, request: RequestIndex) {
+        if self.requests[request].state == crate::request::State::WantsDrive {
+            let index = self.requests[request].connection;
+            self.connections[index]
+                .drive
+                .push(&mut self.requests, request);
+            self.wants_drive.push(index.0);
+        } else {
+            self.queue_for_drive(request);
+        }
+    }
+
+    /// Hashes and checks uploads, one quantum a turn.
+    pub(crate) fn digest(&mut self) {
+        let Some((request, outcome)) = self.programs.step() else {
+            return;
+        };
+        let index = self.requests[request].connection;
+        self.connections[index].upload = None;
+        match outcome {
+            Ok(program) => {
+                self.counters.programs_loaded += 1;
+                let reply = LoadReply {
+                    program: Some(self.programs.id(program)),
+                };
+                self.answer(request, Status::Ok, Answer::Load(reply));
+            }
+            Err(why) => {
+                self.counters.programs_refused += 1;
+                let (status, body) = verdict(&why);
+                self.refuse(request, status, body);
+            }
+        }
+    }
+
+    /// The instance that a call runs in, for what it tells of its program.
+    #[must_use]
+    pub fn instance(&self, index: u16) -> Option<&Instance> {
+        self.instances.at(index)
+    }
+}
+
+fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
+    match why {
+        NotLoaded::Digest => (Status::DigestMismatch, ErrorBody::None),
+        NotLoaded::Image(error) => (Status::BadImage, ErrorBody::other(format_args!("{error}"))),
+        NotLoaded::Refused(refusal) => (
+            Status::ProgramRefused,
+            ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
+        ),
+        NotLoaded::Unsupported(what) => (
+            Status::NotSupported,
+            ErrorBody::other(format_args!("{what}")),
+        ),
+        NotLoaded::NameTaken => (Status::NameTaken, ErrorBody::None),
+        NotLoaded::Full => (Status::PoolExhausted, ErrorBody::None),
+    }
+}

@@ -1,0 +1,214 @@
+//! Every limit of the agent, in two profiles, with the memory that each costs.
+//!
+//! The agent allocates its pools once, when it is made, from the figures here, and
+//! nothing afterwards. A profile is a plain value so that a host can choose one at start;
+//! the two that ship are checked at compile time: the reservations that a connection is
+//! promised must fit into the pools, and the sum must fit the board.
+
+use nvme_model::seam::PAGE_BYTES;
+
+/// Commands in flight on the agent's queue pair. Half of what QEMU's device and common
+/// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
+pub const COMMAND_SLOTS: usize = 512;
+
+/// I/O queue pairs of one agent. More cores mean more agents, each with its own.
+pub const QUEUES: usize = 1;
+
+/// Frames decoded in one turn.
+pub const FRAMES_PER_TURN: usize = 64;
+
+/// Completions reaped in one turn.
+pub const COMPLETIONS_PER_TURN: usize = 64;
+
+/// Slices of programs run in one turn.
+pub const SLICES_PER_TURN: usize = 16;
+
+/// Meter units in one slice.
+pub const SLICE_INSTRUCTIONS: u32 = 2_000;
+
+/// Calls admitted in one turn, and commands submitted for programs that continue.
+pub const ADMISSIONS_PER_TURN: usize = 64;
+
+/// Bytes of one upload that are hashed in one turn.
+pub const DIGEST_QUANTUM_BYTES: usize = 4_096;
+
+/// Payload bytes that a request may carry without paying byte credit: they stay in the
+/// request's own slot. Program arguments are nearly always this small.
+pub const INLINE_PAYLOAD_BYTES: usize = protocol::limits::INLINE_PAYLOAD_BYTES;
+
+/// Pages set aside for the payloads of one connection: its byte credit.
+pub const PAYLOAD_PAGES_PER_CONNECTION: usize = 32;
+
+/// Reads of one `dpu_readv`.
+pub const VECTOR_MAX: usize = 8;
+
+/// Instructions that an invocation may spend where Attach names no budget, and at most.
+pub const INSTRUCTION_BUDGET_MAX: u64 = 100_000_000;
+
+/// Device reads that an invocation may make where Attach names no budget, and at most.
+pub const READ_BUDGET_MAX: u32 = 100_000;
+
+/// A connection that has not said Hello by then is closed.
+pub const HELLO_DEADLINE_US: u64 = 5_000_000;
+
+/// An upload without a new piece for this long is dropped.
+pub const UPLOAD_IDLE_US: u64 = 30_000_000;
+
+/// A connection whose waiting replies made no progress for this long is reset.
+pub const STALLED_REPLY_US: u64 = 10_000_000;
+
+/// How often connections are looked over for the three deadlines above.
+pub const HOUSEKEEPING_INTERVAL_US: u64 = 500_000;
+
+/// Objects that one connection may hold open.
+pub const OBJECTS_PER_CONNECTION: usize = 64;
+
+/// Instances that one connection may hold attached.
+pub const INSTANCES_PER_CONNECTION: usize = 64;
+
+/// Functions (entries and local call targets) are bounded by the `ebpf` crate; a program
+/// is at most this many 8-byte slots.
+pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
+
+/// Bytes of slabs by class: scratch and reply of an invocation come from these.
+pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
+
+/// How much of everything one agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// TCP connections open at once.
+    pub connections: usize,
+    /// Receive buffer of each connection, bytes.
+    pub receive_bytes: usize,
+    /// Send buffer of each connection, bytes.
+    pub send_bytes: usize,
+    /// Requests in flight over all connections.
+    pub requests: usize,
+    /// Requests that one connection may have in flight at most.
+    pub credits_per_connection_max: usize,
+    /// 4 KiB pages for payloads of reads and writes.
+    pub data_pages: usize,
+    /// Programs running (or waiting for the drive) at once.
+    pub invocations: usize,
+    /// Of those, how many one connection may hold: the rest is for others.
+    pub invocations_per_connection: usize,
+    /// Slabs of each class of [`SLAB_CLASS_PAGES`].
+    pub slabs: [usize; 3],
+    /// Loaded programs.
+    pub programs: usize,
+    /// Uploads under way at once.
+    pub uploads: usize,
+    /// Open objects over all connections.
+    pub objects: usize,
+    /// Attached instances over all connections.
+    pub instances: usize,
+}
+
+/// For a board that gives the agent 64 MiB.
+pub const SMALL: Limits = Limits {
+    connections: 64,
+    receive_bytes: 24 * 1024,
+    send_bytes: 24 * 1024,
+    requests: 2_048,
+    credits_per_connection_max: 128,
+    data_pages: 4_096,
+    invocations: 512,
+    invocations_per_connection: 64,
+    slabs: [512, 128, 24],
+    programs: 128,
+    uploads: 8,
+    objects: 1_024,
+    instances: 512,
+};
+
+/// For a board (or a laptop) that gives the agent 1 GiB.
+pub const LARGE: Limits = Limits {
+    connections: 1_024,
+    receive_bytes: 96 * 1024,
+    send_bytes: 96 * 1024,
+    requests: 16_384,
+    credits_per_connection_max: 256,
+    data_pages: 65_536,
+    invocations: 4_096,
+    invocations_per_connection: 128,
+    slabs: [6_144, 1_024, 352],
+    programs: 1_024,
+    uploads: 64,
+    objects: 16_384,
+    instances: 8_192,
+};
+
+/// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
+pub const INVOCATION_BYTES: usize = 9 * 1024;
+
+/// Bytes a loaded program costs: its slots and what is known of it.
+pub const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+
+impl Limits {
+    /// Pages of every slab together.
+    #[must_use]
+    pub const fn slab_pages(&self) -> usize {
+        self.slabs[0] * SLAB_CLASS_PAGES[0]
+            + self.slabs[1] * SLAB_CLASS_PAGES[1]
+            + self.slabs[2] * SLAB_CLASS_PAGES[2]
+    }
+
+    /// Pages that payloads of all connections may hold at once: what the byte credits are
+    /// backed by.
+    #[must_use]
+    pub const fn payload_pages(&self) -> usize {
+        self.connections * PAYLOAD_PAGES_PER_CONNECTION
+    }
+
+    /// Pages of DMA memory an agent takes beside the driver's own (rings, PRP lists).
+    #[must_use]
+    pub const fn dma_pages(&self) -> usize {
+        self.data_pages + self.slab_pages() + self.invocations
+    }
+
+    /// Pages of DMA memory in all, the driver's included: what a device's arena must hold.
+    #[must_use]
+    pub const fn arena_pages(&self) -> usize {
+        self.dma_pages() + DRIVER_PAGES
+    }
+
+    /// Bytes of every pool together: an upper bound on what the agent takes at start.
+    #[must_use]
+    pub const fn total_bytes(&self) -> usize {
+        self.connections * (self.receive_bytes + self.send_bytes + 1_024)
+            + self.requests * (512 + INLINE_PAYLOAD_BYTES)
+            + self.arena_pages() * PAGE_BYTES
+            + self.invocations * INVOCATION_BYTES
+            + self.programs * PROGRAM_BYTES
+            + self.uploads * ebpf::limits::IMAGE_BYTES_MAX
+            + self.objects * 64
+            + self.instances * 128
+    }
+
+    /// Whether what every connection is promised fits into the pools.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.connections * protocol::limits::CREDITS_MIN as usize <= self.requests
+            && self.payload_pages() < self.data_pages
+            && self.data_pages - self.payload_pages() >= READ_PAGES_MIN
+            && self.requests < u16::MAX as usize
+            && self.connections < u16::MAX as usize
+            && self.credits_per_connection_max >= protocol::limits::CREDITS_MIN as usize
+            && self.receive_bytes > protocol::limits::FRAME_HEAD_BYTES_MAX
+            && self.send_bytes > protocol::limits::FRAME_HEAD_BYTES_MAX
+            && self.slabs[2] > 1
+            && self.invocations > 0
+            && self.uploads > 0
+            && self.programs > 0
+    }
+}
+
+/// Pages that reads must always be able to use: one command of the greatest size.
+pub const READ_PAGES_MIN: usize = 33;
+
+/// Pages set aside for the driver's rings and PRP lists; checked against what it needs where
+/// the agent is made.
+pub const DRIVER_PAGES: usize = 96;
+
+const _: () = assert!(SMALL.is_sound() && SMALL.total_bytes() <= 64 << 20);
+const _: () = assert!(LARGE.is_sound() && LARGE.total_bytes() <= 1 << 30);

@@ -1,0 +1,462 @@
+//! The command line of `host-sim`.
+//!
+//! Only what can be asked for, with its help; what is done then is the business of the modules
+//! that do it. Everything that can be checked without doing anything is checked here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::dataset::{Content, Dataset, cache_folder};
+use crate::duration;
+use crate::interrupt::EXIT_INTERRUPTED;
+
+/// How a run ended, as the process's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done and is right.
+    Success,
+    /// It could not be done.
+    Failed,
+    /// It was done, and an answer was wrong.
+    Mismatch,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The status. 2 is clap's: a command line that cannot be understood.
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Failed => 1,
+            Exit::Mismatch => 3,
+            Exit::Interrupted => EXIT_INTERRUPTED,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.status())
+    }
+}
+
+const EXIT_HELP: &str = "\
+Exit status:
+  0    done, and everything that was checked is right
+  1    it could not be done; a sentence on standard error says why
+  2    the command line cannot be understood
+  3    it was done, and an answer was wrong
+  130  interrupted by Ctrl-C (the second one ends it at once)
+
+Results go to standard output, progress and messages to standard error.";
+
+/// The Outboard agent on a laptop.
+///
+/// Runs the agent that a DPU would run, over a simulated NVMe drive that keeps its blocks in a
+/// file. Start with `host-sim demo`: it needs no arguments and no privileges.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "host-sim", version, after_help = EXIT_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve a file as a drive, until Ctrl-C.
+    ///
+    /// The agent listens inside the simulated network. Connections to --listen are carried to it;
+    /// with --tap it has an address of its own on that interface as well.
+    Serve(ServeArgs),
+    /// Look up rows of a SQLite table through the DPU and by remote reads, and compare.
+    ///
+    /// Without arguments: makes TPC-H `orders` as a real SQLite file (once; it is kept), puts the
+    /// file on the simulated drive, uploads `sqlite_get`, and looks up random keys both ways: through
+    /// the DPU in one round trip each, and by remote reads of the same B-tree's pages. Every record is
+    /// compared with what SQLite itself answers. At the end stands a table of both ways, and the ratio
+    /// that their measured parts lead to expect.
+    Demo(DemoArgs),
+    /// Measure a part, next to what else could do its job.
+    Bench(BenchArgs),
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-sim serve --disk drive.img --listen 127.0.0.1:4400
+  host-sim serve --disk orders.sqlite --block-bytes 512 --listen 127.0.0.1:0
+  host-sim serve --disk a.img --namespace b.img --namespace c.img,block=512 \\
+      --listen 127.0.0.1:4400
+
+The address that is listened on is printed as one line to standard output once the agent is
+ready: with port 0 that is how to learn it.")]
+pub struct ServeArgs {
+    /// File with the blocks of namespace 1; it must exist and is written to.
+    #[arg(long, value_name = "FILE")]
+    pub disk: PathBuf,
+
+    /// Address and port of this machine to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4400")]
+    pub listen: SocketAddr,
+
+    /// Attach the agent to this TAP interface too (needs the right to open it).
+    #[arg(long, value_name = "NAME")]
+    pub tap: Option<String>,
+
+    /// Bytes of a block of namespace 1.
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = block_bytes)]
+    pub block_bytes: u32,
+
+    /// A further namespace, numbered from 2 in the order given.
+    ///
+    /// A file, optionally followed by `,block=512` or `,block=4096` (default: --block-bytes).
+    #[arg(long, value_name = "FILE[,block=BYTES]", value_parser = namespace)]
+    pub namespace: Vec<NamespaceArg>,
+
+    /// Delay added to each network round trip, half in each direction.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
+    pub rtt: Duration,
+
+    /// Time added to each read of the simulated drive.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
+    pub drive_latency: Duration,
+}
+
+/// A further namespace of `serve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceArg {
+    /// The file with its blocks.
+    pub path: PathBuf,
+    /// Bytes of a block, if given.
+    pub block_bytes: Option<u32>,
+}
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-sim demo
+  host-sim demo --rtt 100us --drive-latency 80us
+  host-sim demo --dataset mixed --page-size 512 --missing 10
+  host-sim demo --database my.db --table customers --json
+
+A database of your own is copied first, by SQLite's backup interface: it is only read, may be in
+use, and may have a write-ahead log. WITHOUT ROWID tables, views and encrypted files cannot be
+looked up in.
+
+Network and drive:
+  The namespace holds exactly the database; its blocks are 4096 bytes, or 512 for pages smaller
+  than that. Without --rtt and --drive-latency both cost only the processor time they take.
+
+With --json the result is one object on standard output. Its keys: mismatches;
+pushdown.ops_per_s, .round_trips_per_op, .bytes_per_op, .p50_us, .p99_us, the same for remote;
+depth, ratio, expected_ratio, and the parts that it was calculated from.")]
+pub struct DemoArgs {
+    /// Look up in this SQLite file instead of a made one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "scale", "page_size"])]
+    pub database: Option<PathBuf>,
+
+    /// The table to look up in; not needed if the file has only one.
+    #[arg(long, value_name = "NAME", requires = "database")]
+    pub table: Option<String>,
+
+    /// The database to make.
+    #[arg(long, value_enum, default_value_t = DatasetArg::Orders)]
+    pub dataset: DatasetArg,
+
+    /// TPC-H scale factor of `orders`: 0.1 is 150 000 rows, 17 MB.
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
+    pub scale: f64,
+
+    /// Bytes of a page of the made database: a power of two from 512 to 65536.
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = page_bytes)]
+    pub page_size: u32,
+
+    /// Keys to look up, each once by each way.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub keys: u32,
+
+    /// How many of a hundred keys are not in the table.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub missing: u32,
+
+    /// Lookups in flight.
+    #[arg(long, value_name = "COUNT", default_value_t = 32,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub concurrency: u32,
+
+    /// Delay added to each network round trip, half in each direction: 100us, 1.5ms.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
+    pub rtt: Duration,
+
+    /// Time added to each read of the simulated drive: 10us, 80us.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
+    pub drive_latency: Duration,
+
+    /// Another choice of keys.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Folder for made databases and copies [default: $XDG_CACHE_HOME/outboard, ~/.cache/outboard]
+    #[arg(long, value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
+
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// A database to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DatasetArg {
+    /// TPC-H `orders`.
+    Orders,
+    /// 20 000 rows made to be awkward: overflow, deleted rows, negative rowids.
+    Mixed,
+}
+
+/// Rows of `--dataset mixed`.
+const MIXED_ROWS: u64 = 20_000;
+
+impl DemoArgs {
+    /// The database to make, if none was given.
+    pub fn made(&self) -> Option<Dataset> {
+        let content = match self.dataset {
+            DatasetArg::Orders => Content::Orders { scale: self.scale },
+            DatasetArg::Mixed => Content::Mixed { rows: MIXED_ROWS },
+        };
+        self.database.is_none().then_some(Dataset {
+            content,
+            page_bytes: self.page_size,
+        })
+    }
+
+    /// The folder for made databases and copies.
+    pub fn cache_folder(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(cache_folder)
+    }
+}
+
+/// Arguments of `bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub bench: Bench,
+}
+
+/// What to measure.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bench {
+    /// The in-process wire: round trips between the client's network stack and the agent's.
+    ///
+    /// Both stacks and the wire between them run in one thread, as they do in `serve` and `demo`.
+    Wire(WireBenchArgs),
+}
+
+/// Arguments that every bench has.
+#[derive(Clone, Debug, Args)]
+pub struct BenchOutput {
+    /// Print one JSON object a line: {"bench","case","who","metric","value"}, or with "skipped"
+    /// in place of the last two for a rival that could not be run.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench wire`.
+#[derive(Clone, Debug, Args)]
+pub struct WireBenchArgs {
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: BenchOutput,
+
+    /// Time to measure each case for.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    pub time: Duration,
+
+    /// Delay added to each round trip, half in each direction.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
+    pub rtt: Duration,
+}
+
+/// A block size that the drive has.
+fn block_bytes(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes @ (512 | 4096)) => Ok(bytes),
+        _ => Err("blocks have 512 or 4096 bytes".to_string()),
+    }
+}
+
+/// A page size that SQLite has.
+fn page_bytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && (512..=65_536).contains(&bytes) => Ok(bytes),
+        _ => Err("pages have 512, 1024, 2048, … or 65536 bytes".to_string()),
+    }
+}
+
+/// `FILE` or `FILE,block=BYTES`.
+fn namespace(text: &str) -> Result<NamespaceArg, String> {
+    let (path, size) = match text.rsplit_once(",block=") {
+        Some((path, size)) => (path, Some(block_bytes(size)?)),
+        None => (text, None),
+    };
+    if path.is_empty() {
+        return Err("give a file".to_string());
+    }
+    Ok(NamespaceArg {
+        path: PathBuf::from(path),
+        block_bytes: size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn demo(line: &str) -> DemoArgs {
+        match parse(line).unwrap().command {
+            Command::Demo(args) => args,
+            other => panic!("{other:?} is not demo"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn demo_needs_nothing() {
+        let args = demo("host-sim demo");
+        let orders = Dataset {
+            content: Content::Orders { scale: 0.1 },
+            page_bytes: 4096,
+        };
+        assert_eq!(args.made(), Some(orders));
+        assert_eq!(
+            (args.keys, args.missing, args.rtt),
+            (10_000, 0, Duration::ZERO)
+        );
+        assert_eq!(args.cache_folder(), cache_folder());
+    }
+
+    #[test]
+    fn demo_takes_delays_and_a_database() {
+        let args = demo("host-sim demo --rtt 100us --drive-latency 80us --database a.db --table t");
+        assert_eq!(args.rtt, Duration::from_micros(100));
+        assert_eq!(args.drive_latency, Duration::from_micros(80));
+        assert_eq!((args.made(), args.table.as_deref()), (None, Some("t")));
+        let args = demo("host-sim demo --dataset mixed --page-size 512 --missing 10 --cache /x");
+        assert_eq!(
+            args.made().unwrap().content,
+            Content::Mixed { rows: MIXED_ROWS }
+        );
+        assert_eq!(args.cache_folder(), PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn demo_refuses_what_makes_no_sense() {
+        for line in [
+            "host-sim demo --table t",
+            "host-sim demo --database a.db --scale 1",
+            "host-sim demo --page-size 1000",
+            "host-sim demo --page-size 131072",
+            "host-sim demo --rtt 100",
+            "host-sim demo --keys 0",
+            "host-sim demo --missing 101",
+            "host-sim demo --concurrency 0",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn serve_and_its_namespaces() {
+        let line = "host-sim serve --disk d.img --listen 127.0.0.1:0 --tap tap0 --block-bytes 512 \
+                    --namespace a.img --namespace b,c.img,block=4096";
+        let Command::Serve(args) = parse(line).unwrap().command else {
+            panic!("not serve")
+        };
+        assert_eq!((args.block_bytes, args.tap.as_deref()), (512, Some("tap0")));
+        let named = |path: &str, block_bytes| NamespaceArg {
+            path: path.into(),
+            block_bytes,
+        };
+        assert_eq!(
+            args.namespace,
+            [named("a.img", None), named("b,c.img", Some(4096))]
+        );
+        for line in [
+            "host-sim serve",
+            "host-sim serve --disk d --block-bytes 1000",
+            "host-sim serve --disk d --namespace e,block=7",
+            "host-sim serve --disk d --namespace ,block=512",
+            "host-sim serve --disk d --listen nowhere",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_tells_the_exit_statuses_and_the_json_keys() {
+        let mut command = Cli::command();
+        let help = command.render_long_help().to_string();
+        for exit in [
+            Exit::Success,
+            Exit::Failed,
+            Exit::Mismatch,
+            Exit::Interrupted,
+        ] {
+            assert!(
+                help.contains(&format!("\n  {}", exit.status())),
+                "{exit:?}\n{help}"
+            );
+        }
+        let demo = command
+            .find_subcommand_mut("demo")
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        for part in [
+            "expected_ratio",
+            "WITHOUT ROWID",
+            ".cache/outboard",
+            "bytes_per_op",
+        ] {
+            assert!(demo.contains(part), "{part} is missing in\n{demo}");
+        }
+    }
+
+    #[test]
+    fn bench_wire() {
+        let Command::Bench(args) = parse("host-sim bench wire --json --time 100ms")
+            .unwrap()
+            .command
+        else {
+            panic!("not bench")
+        };
+        let Bench::Wire(wire) = args.bench;
+        assert!(wire.output.json);
+        assert_eq!(wire.time, Duration::from_millis(100));
+    }
+}

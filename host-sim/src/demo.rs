@@ -1,0 +1,42 @@
+//! The main job on real input: look rows of a SQLite table up through the DPU and by remote reads.
+//!
+//! Both ways answer the same keys with the same records. *Pushdown* calls `sqlite_get` on the DPU,
+//! one round trip a lookup. *Remote* reads the pages of the table's B-tree one after the other,
+//! each a round trip. Every record of both is compared with SQLite's own answer.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `world` | the trait through which all this reaches an agent |
+//! | `command` | `host-sim demo` from its arguments to its exit status |
+//! | `plan` | which keys |
+//! | `calls` | arguments and replies of the programs that are called |
+//! | `chain` | the chain of cells that `chase` follows, to measure a read on the DPU |
+//! | `spin` | the program that only counts, to measure an instruction |
+//! | `drive` | the loop that keeps a number of lookups in flight; the same for all that is measured |
+//! | `jobs` | what is kept in flight: pushdown, remote, probes |
+//! | `answers` | what came back, kept aside until the clock has stopped |
+//! | `run` | the rounds: both ways and the probes in turn, then the check |
+//! | `calibration` | what the ratio of the two ways should be, from measured parts |
+//! | `check` | SQLite's own answer |
+
+pub mod answers;
+pub mod calibration;
+pub mod calls;
+pub mod chain;
+pub mod check;
+pub mod command;
+pub mod drive;
+mod jobs;
+pub mod plan;
+pub mod run;
+pub mod spin;
+#[cfg(test)]
+mod virtual_world;
+pub mod world;
+
+pub use calibration::Calibration;
+pub use calls::{Calls, ShippedCalls};
+pub use command::{DemoError, WorldSpec, command};
+pub use plan::{Plan, plan};
+pub use run::{Outcome, RunError, Setup, run};
+pub use world::{Done, Failure, Instance, WireCounters, World};

@@ -1,0 +1,266 @@
+//! `host-sim demo`, from its arguments to its exit status, over a world that the caller opens.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::calls::ShippedCalls;
+use super::chain;
+use super::plan::{PlanError, plan};
+use super::run::{ROUNDS, RunError, Setup, run};
+use super::world::World;
+use crate::cli::{DemoArgs, Exit};
+use crate::dataset::{DatasetError, Placement, snapshot};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::report::DemoReport;
+use crate::sqlite::catalog::CatalogError;
+use crate::sqlite::{Database, Table};
+
+/// Largest chain that `chase` follows: as large as the database, up to this.
+const CHAIN_BYTES_MAX: u64 = 64 << 20;
+
+/// The same chain every time.
+const CHAIN_SEED: u64 = 0x6368_6169_6e21;
+
+/// The world that a demonstration needs.
+///
+/// A drive with two namespaces over the two files, an agent, a network, and on the agent the
+/// programs of [`super::Instance`]: `Lookup` attached to the database, `Chase` to the chain, `Spin`
+/// to anything.
+#[derive(Clone, Debug)]
+pub struct WorldSpec {
+    /// The database. Nothing writes to it.
+    pub database: PathBuf,
+    /// How it lies on the drive. The chain's namespace has the same block size.
+    pub placement: Placement,
+    /// The table that is looked up in.
+    pub table: Table,
+    /// The chain of cells.
+    pub chain: PathBuf,
+    /// Bytes of a cell.
+    pub cell_bytes: u32,
+    /// Cells of the chain.
+    pub cells: u32,
+    /// Operations in flight at once: lanes are numbered from 0 to one less.
+    pub lanes: usize,
+    /// Delay to add to each network round trip.
+    pub rtt: Duration,
+    /// Time to add to each read of the drive.
+    pub drive_latency: Duration,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// There is no database.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The database or its table cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// There are no keys.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The world could not be opened.
+    #[error("{0}")]
+    World(String),
+    /// The measurement failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The result could not be printed.
+    #[error("cannot print the result: {0}")]
+    Print(io::Error),
+}
+
+impl DemoError {
+    /// The exit status that this is.
+    pub fn exit(&self) -> Exit {
+        match self {
+            DemoError::Dataset(DatasetError::Stopped) | DemoError::Run(RunError::Stopped) => {
+                Exit::Interrupted
+            }
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// Does what `args` ask for and prints the result to `out`.
+///
+/// `open` is called once, when the files are ready, and gives the world.
+pub fn command<W: World>(
+    args: &DemoArgs,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+    open: impl FnOnce(&WorldSpec) -> Result<W, String>,
+) -> Result<Exit, DemoError> {
+    let mut progress = Progress::new(args.quiet);
+    let files = Files::ready(args, interrupt, &mut progress)?;
+    let database = Database::open(&files.database)?;
+    let table_name = match args.made() {
+        Some(made) => Some(made.table_name()),
+        None => args.table.as_deref(),
+    };
+    let table = database.table(table_name)?;
+    let keys = plan(
+        &database,
+        &table,
+        args.keys as usize,
+        args.missing,
+        args.seed,
+    )?
+    .keys;
+    let spec = files.spec(args, table.table)?;
+    let mut world = open(&spec).map_err(DemoError::World)?;
+    let calls = ShippedCalls {
+        table: table.table,
+        cell_bytes: spec.cell_bytes,
+        cells: spec.cells,
+    };
+    let setup = Setup {
+        database: &database,
+        table: &table,
+        keys: &keys,
+        lanes: spec.lanes,
+        rounds: ROUNDS,
+        calls: &calls,
+    };
+    progress.start("looking up", 2 * keys.len() as u64);
+    let outcome = run(&mut world, &setup, &mut |done, _| {
+        progress.at(done);
+        !interrupt.requested()
+    })?;
+    progress.finish();
+    let report = DemoReport {
+        database: files.label,
+        table: table.name,
+        page_bytes: spec.placement.header.page_bytes,
+        keys: keys.len(),
+        concurrency: spec.lanes,
+        rtt: args.rtt,
+        drive_latency: args.drive_latency,
+        outcome,
+    };
+    let text = if args.json {
+        report.to_json().to_string()
+    } else {
+        report.to_text()
+    };
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(DemoError::Print)?;
+    Ok(if report.is_correct() {
+        Exit::Success
+    } else {
+        Exit::Mismatch
+    })
+}
+
+/// The files of a demonstration.
+struct Files {
+    /// What goes on the drive.
+    database: PathBuf,
+    /// The database's name for the user.
+    label: String,
+    /// Holds the chain, and the copy of a user's database; goes when this does.
+    scratch: tempfile::TempDir,
+}
+
+impl Files {
+    /// Makes or copies the database.
+    fn ready(
+        args: &DemoArgs,
+        interrupt: &Interrupt,
+        progress: &mut Progress,
+    ) -> Result<Files, DemoError> {
+        let cache = args.cache_folder();
+        let unwritable = |source| DemoError::Write {
+            path: cache.clone(),
+            source,
+        };
+        fs::create_dir_all(&cache).map_err(unwritable)?;
+        let scratch = tempfile::Builder::new().prefix(".demo-").tempdir_in(&cache);
+        let scratch = scratch.map_err(unwritable)?;
+        let made = args.made();
+        let what = match &made {
+            Some(made) => format!("making {}", made.table_name()),
+            None => "copying the database".to_string(),
+        };
+        progress.start(&what, 0);
+        let mut watch = told(progress, &what, interrupt);
+        let (database, label) = match (&made, &args.database) {
+            (None, Some(source)) => {
+                let copy = scratch.path().join("database.sqlite");
+                snapshot(source, &copy, &mut watch)?;
+                (copy, source.display().to_string())
+            }
+            (None, None) => unreachable!("there is a database, or one to make"),
+            (Some(made), _) => (made.file(&cache, &mut watch)?, made.file_name()),
+        };
+        drop(watch);
+        progress.finish();
+        Ok(Files {
+            database,
+            label,
+            scratch,
+        })
+    }
+
+    /// Writes the chain; with it, all that a world needs is there.
+    fn spec(&self, args: &DemoArgs, table: Table) -> Result<WorldSpec, DemoError> {
+        let placement = Placement::of(&self.database)?;
+        let cell_bytes = chain::cell_bytes(placement.header.page_bytes);
+        let cells = placement.bytes().min(CHAIN_BYTES_MAX) / u64::from(cell_bytes);
+        let spec = WorldSpec {
+            database: self.database.clone(),
+            placement,
+            table,
+            chain: self.scratch.path().join("chain"),
+            cell_bytes,
+            cells: cells as u32,
+            lanes: args.concurrency as usize,
+            rtt: args.rtt,
+            drive_latency: args.drive_latency,
+        };
+        write_chain(&spec.chain, spec.cells, cell_bytes).map_err(|source| DemoError::Write {
+            path: spec.chain.clone(),
+            source,
+        })?;
+        Ok(spec)
+    }
+}
+
+/// Tells `progress` how far a file has got, and stops on Ctrl-C.
+fn told<'p>(
+    progress: &'p mut Progress,
+    what: &'p str,
+    interrupt: &'p Interrupt,
+) -> impl FnMut(crate::dataset::Progress) -> bool + 'p {
+    let mut started = false;
+    move |now| {
+        if !started {
+            progress.start(what, now.total);
+            started = true;
+        }
+        progress.at(now.done);
+        !interrupt.requested()
+    }
+}
+
+fn write_chain(path: &Path, cells: u32, cell_bytes: u32) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
+    chain::write(&mut out, cells, cell_bytes, CHAIN_SEED)
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -1,0 +1,74 @@
+//! What the demonstration needs of a world: operations in flight on lanes, and a clock.
+//!
+//! A *lane* is a place for one operation in flight: the driver submits to a lane only when
+//! nothing is under way there. How lanes share connections is the world's affair.
+
+/// A program attached to an object on the agent. The world knows its number on each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instance {
+    /// `sqlite_get` on the database.
+    Lookup,
+    /// `chase` on a chain of cells of the same drive.
+    Chase,
+    /// A loop that does nothing, on nothing.
+    Spin,
+}
+
+/// Why an operation gave no bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The program returned a negative number: an errno.
+    #[error("the program returned errno {0}")]
+    Errno(i32),
+    /// The agent, or the connection, said no; in a sentence.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// An operation that has ended.
+#[derive(Clone, Debug)]
+pub struct Done<'w> {
+    /// The lane it was submitted to, which is free again.
+    pub lane: usize,
+    /// The bytes read, or the program's reply.
+    pub result: Result<&'w [u8], Failure>,
+    /// What the agent's meter counted for a call; 0 for a read.
+    pub instructions: u64,
+}
+
+/// Bytes that crossed the wire since the world began: whole packets, in both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireCounters {
+    /// From the client to the agent.
+    pub bytes_to_agent: u64,
+    /// From the agent to the client.
+    pub bytes_to_client: u64,
+}
+
+impl WireCounters {
+    /// Bytes in both directions.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_to_agent.saturating_add(self.bytes_to_client)
+    }
+}
+
+/// An agent with a drive, and the network to it.
+pub trait World {
+    /// Nanoseconds since some fixed moment. One reading a turn is enough.
+    fn now_ns(&self) -> u64;
+
+    /// Reads from the database's object. `offset` and `length` are multiples of its block size.
+    fn submit_read(&mut self, lane: usize, offset: u64, length: u32);
+
+    /// Calls a program.
+    fn submit_call(&mut self, lane: usize, instance: Instance, args: &[u8]);
+
+    /// Turns the world until an operation ends. Called only while one is in flight.
+    ///
+    /// It must return within a deadline: an operation that does not end by itself is a
+    /// [`Failure::Refused`].
+    fn next_done(&mut self) -> Done<'_>;
+
+    /// What crossed the wire so far.
+    fn wire_counters(&self) -> WireCounters;
+}

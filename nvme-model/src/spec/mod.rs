@@ -1,0 +1,39 @@
+//! What the specification lays down in bytes: registers, queue entries, identify pages, logs, statuses.
+//!
+//! Written from the *NVM Express Base Specification, Revision 2.0* ("Base" in the citations), the
+//! *NVM Command Set Specification, Revision 1.0* ("NVM") and the *NVMe over PCIe Transport
+//! Specification, Revision 1.0* ("PCIe"). Nothing here does anything: these are views and values, shared
+//! by the driver and the software controller, which share no other code.
+//!
+//! Three kinds of things:
+//!
+//! - *wire structures* ([`SubmissionEntry`], [`IdentifyController`], ...) are `repr(C)`, made of
+//!   little-endian unaligned integers, so that any byte slice of the right length is a valid one;
+//! - *bit fields* ([`Capabilities`], [`ReadWriteFlags`], ...) wrap one integer already in native order;
+//! - *open enums* ([`AdminOpcode`], [`StatusCode`], ...) wrap an integer, name the values the
+//!   specification names and keep all others, because the other side may be newer than we are.
+
+mod open_enum;
+
+mod command;
+mod effects;
+mod feature;
+mod identify;
+mod log_page;
+mod nvm;
+mod opcode;
+mod registers;
+mod status;
+
+pub use command::*;
+pub use effects::*;
+pub use feature::*;
+pub use identify::*;
+pub use log_page::*;
+pub use nvm::*;
+pub use opcode::*;
+pub use registers::*;
+pub use status::*;
+
+#[cfg(test)]
+mod layout_tests;
