@@ -5,7 +5,7 @@
 
 use crate::connection::{Config, Connection};
 use crate::error::ClientError;
-use crate::limits::{BLOCK_BYTES_MAX, SPLIT_IN_FLIGHT_MAX};
+use crate::limits::{BLOCK_BYTES_MAX, PROGRAMS_MAX, SPLIT_IN_FLIGHT_MAX};
 use crate::pipeline::Pipeline;
 use crate::session::{EpochChange, Reply, Ticket};
 use crate::types::{
@@ -68,9 +68,6 @@ impl<T: Read + Write> Client<T> {
     }
 
     /// What the agent said in its hello.
-    ///
-    /// # Panics
-    /// Never: a client exists only after the hello.
     pub fn terms(&self) -> AgentHello {
         let refusal = AgentHello::refusal(Status::HelloExpected);
         self.connection
@@ -132,6 +129,11 @@ impl<T: Read + Write> Client<T> {
                 });
             }
             all.extend(some);
+            if all.len() > PROGRAMS_MAX {
+                return Err(ClientError::BadReply {
+                    request: Kind::Programs,
+                });
+            }
             if !more {
                 return Ok(all);
             }
@@ -255,8 +257,8 @@ impl<T: Read + Write> Client<T> {
         }
     }
 
-    /// Writes `data`. It is durable after a [`Client::flush`] in the same epoch. If a part fails, parts before
-    /// and after it may have been written.
+    /// Writes `data`. It is durable after a [`Client::flush`] in the same epoch. If a part fails,
+    /// parts before and after it may have been written.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -317,8 +319,8 @@ impl<T: Read + Write> Client<T> {
     /// Uploads an image in pieces, under its SHA-256.
     ///
     /// # Errors
-    /// [`ClientError::Limit`] for names and images the protocol does not allow; the agent's refusal, which
-    /// names the instruction at fault; see [`ClientError`].
+    /// [`ClientError::Limit`] for names and images the protocol does not allow; the agent's
+    /// refusal, which names the instruction at fault; see [`ClientError`].
     pub fn load(&mut self, name: &str, image: &[u8]) -> Result<ProgramId, ClientError> {
         limit(
             "the length of the program's name",
@@ -401,7 +403,8 @@ impl<T: Read + Write> Client<T> {
     /// Runs an instance once.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] also for a program that returned an errno or was ended; see [`ClientError`].
+    /// [`ClientError::Refused`] also for a program that returned an errno or was ended; see
+    /// [`ClientError`].
     pub fn call(&mut self, instance: InstanceId, args: &[u8]) -> Result<CallOutcome, ClientError> {
         let mut outcome = CallOutcome::default();
         self.call_into(instance, args, &mut outcome)?;
@@ -446,7 +449,8 @@ impl<T: Read + Write> Client<T> {
         self.terms().io_bytes_max.max(1) as usize
     }
 
-    /// What a Write or a piece of an upload may carry: whole 4 KiB if there are any, so that pieces stay aligned.
+    /// What a Write or a piece of an upload may carry: whole 4 KiB if there are any, so that pieces
+    /// stay aligned.
     fn write_piece_max(&self) -> usize {
         let terms = self.terms();
         let most = terms.frame_payload_max.min(terms.io_bytes_max).max(1) as usize;

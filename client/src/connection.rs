@@ -30,7 +30,8 @@ impl Default for Config {
     }
 }
 
-/// A session and its transport. Every wait is one read of the transport, which should have a timeout.
+/// A session and its transport. Every wait is one read of the transport, which should have a
+/// timeout.
 #[derive(Debug)]
 pub struct Connection<T> {
     transport: T,
@@ -99,6 +100,11 @@ impl<T: Read + Write> Connection<T> {
     /// The transport.
     pub fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// The transport, to change its settings. Bytes read or written beside the session break it.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
     }
 
     /// Sends everything there is to send.
@@ -176,10 +182,12 @@ impl<T: Read + Write> Connection<T> {
             .unwrap_or(SessionError::ConnectionLost)
     }
 
-    /// Submits a request, waiting for credit if need be. It is sent at the next wait, or [`Connection::send`].
+    /// Submits a request, waiting for credit if need be. It is sent at the next wait, or
+    /// [`Connection::send`].
     ///
     /// # Errors
-    /// [`SubmitError`] for requests that can never be made; [`SubmitError::Ended`] if the session ended.
+    /// [`SubmitError`] for requests that can never be made; [`SubmitError::Ended`] if the session
+    /// ended.
     pub fn submit<R: Request>(
         &mut self,
         request: &R,
@@ -188,7 +196,8 @@ impl<T: Read + Write> Connection<T> {
         self.with_credit(|session| session.submit(request, payload))
     }
 
-    /// As [`Connection::submit`], with a buffer for the reply's payload: see [`Session::submit_into`].
+    /// As [`Connection::submit`], with a buffer for the reply's payload: see
+    /// [`Session::submit_into`].
     ///
     /// # Errors
     /// As [`Connection::submit`]; the buffer is then untouched.

@@ -19,7 +19,8 @@ pub enum ClientError {
     /// The connection broke, or the agent broke the protocol; or it refused the connection.
     #[error("{0}")]
     Session(#[from] SessionError),
-    /// The connection ended before the request was answered; it had no effect that lasts and can be made again.
+    /// The connection ended before the request was answered; it had no effect that lasts and can be
+    /// made again.
     #[error("{} was not answered: {cause}", verb(*.request))]
     Lost {
         /// Its kind.
@@ -27,7 +28,8 @@ pub enum ClientError {
         /// Why the connection ended.
         cause: SessionError,
     },
-    /// The connection ended before the request was answered, and nobody knows whether it took effect.
+    /// The connection ended before the request was answered, and nobody knows whether it took
+    /// effect.
     #[error("{} may or may not have taken effect: {cause}", verb(*.request))]
     OutcomeUnknown {
         /// Its kind.

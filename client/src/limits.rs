@@ -11,8 +11,8 @@ pub const DEFAULT_AGENT: &str = "127.0.0.1:7117";
 /// Time to wait for a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time to wait for the agent to take or send anything at all: above the agent's own deadlines for I/O,
-/// which end in a status.
+/// Time to wait for the agent to take or send anything at all: above the agent's own deadlines for
+/// I/O, which end in a status.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes asked of the transport at a time.
@@ -23,6 +23,9 @@ pub const SPLIT_IN_FLIGHT_MAX: usize = 64;
 
 /// Largest block size believed.
 pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
+
+/// Most programs an agent is believed to have.
+pub const PROGRAMS_MAX: usize = 64 * 1024;
 
 /// Most bytes of an ELF object given to the linker.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;

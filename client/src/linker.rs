@@ -4,14 +4,16 @@
 //! "scratch + offset" or "map index", whose calls are relative, and a header of sizes. All of that
 //! is made here:
 //!
-//! - the entries are the functions in the sections `dpu/call`, `dpu/scan` and `dpu/finish`; sections of code that
-//!   they call (such as `.text`), directly or not, follow behind them, others are left out;
+//! - the entries are the functions in the sections `dpu/call`, `dpu/scan` and `dpu/finish`;
+//!   sections of code that they call (such as `.text`), directly or not, follow behind them, others
+//!   are left out;
 //! - `.scratch` and behind it `.scratch.zero` become sizes (they must be all zero);
-//! - `.maps`, described by BTF, and `.rodata`, `.data`, `.bss`, each as an array of one value, become maps;
+//! - `.maps`, described by BTF, and `.rodata`, `.data`, `.bss`, each as an array of one value,
+//!   become maps;
 //! - `dpu.limits` (written by `DPU_LIMITS`) gives the numbers of the header.
 //!
-//! Helpers are calls by number and need nothing. Errors name the section and the symbol, and what to do about it.
-//! The object is not trusted either: any bytes give an image or an error.
+//! Helpers are calls by number and need nothing. Errors name the section and the symbol, and what
+//! to do about it. The object is not trusted either: any bytes give an image or an error.
 
 pub mod btf;
 mod code;

@@ -1,18 +1,18 @@
 //! The protocol from the client's side, without any I/O: bytes in, bytes out, requests and replies.
 //!
 //! A [`Session`] is fed what was received ([`Session::feed`]) and says what is to be sent
-//! ([`Session::outgoing`], [`Session::advance`]). Requests are submitted as long as there is
-//! credit and answered in any order ([`Session::next_reply`]). It keeps no time and has no thread, so the same
-//! code serves a blocking socket, an event loop and a simulation.
+//! ([`Session::outgoing`], [`Session::advance`]). Requests are submitted as long as there is credit
+//! and answered in any order ([`Session::next_reply`]). It keeps no time and has no thread, so the
+//! same code serves a blocking socket, an event loop and a simulation.
 //!
-//! The payload of a reply is appended straight to the buffer the request was submitted with, or to one from
-//! the session's own pool; hand replies back with [`Session::recycle`] and nothing is allocated once
-//! the buffers have grown.
+//! The payload of a reply is appended straight to the buffer the request was submitted with, or to
+//! one from the session's own pool; hand replies back with [`Session::recycle`] and nothing is
+//! allocated once the buffers have grown.
 //!
 //! The agent is not trusted: a reply to a request that was never made, or made and answered, of
-//! another kind, or longer than what was asked for, ends the session. When it ends, every request in flight gets
-//! a reply that says so ([`Reply::lost`]); those that may have had an effect have the status
-//! [`Status::OutcomeUnknown`], and nothing is ever sent again by itself.
+//! another kind, or longer than what was asked for, ends the session. When it ends, every request
+//! in flight gets a reply that says so ([`Reply::lost`]); those that may have had an effect have
+//! the status [`Status::OutcomeUnknown`], and nothing is ever sent again by itself.
 
 mod error;
 mod in_flight;
@@ -147,8 +147,8 @@ impl Session {
         result
     }
 
-    /// Submits a request; the payload of its reply is appended to `buffer`, which is taken (an empty one is
-    /// left) and comes back as the reply's `payload`.
+    /// Submits a request; the payload of its reply is appended to `buffer`, which is taken (an
+    /// empty one is left) and comes back as the reply's `payload`.
     ///
     /// # Errors
     /// See [`SubmitError`]; nothing was submitted and the buffer is untouched.
@@ -258,7 +258,8 @@ impl Session {
         self.end(SessionError::ConnectionLost);
     }
 
-    /// Ends the session for this reason, unless it has ended: every request in flight is answered as lost.
+    /// Ends the session for this reason, unless it has ended: every request in flight is answered
+    /// as lost.
     pub fn end(&mut self, error: SessionError) {
         if self.ended.is_some() {
             return;
@@ -267,7 +268,7 @@ impl Session {
         self.outgoing.clear();
         for request in self.table.drain_in_order() {
             if !request.abandoned {
-                self.ready.push_back(Reply::lost(request));
+                self.ready.push_back(Reply::unanswered(request));
             }
         }
     }

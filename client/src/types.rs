@@ -64,8 +64,8 @@ pub struct CallOutcome {
 pub struct FlushOutcome {
     /// The drive's epoch at the flush.
     pub drive_epoch: u64,
-    /// Writes of this client acknowledged since its last flush were made in another epoch: they may be gone, and should
-    /// be written again.
+    /// Writes of this client acknowledged since its last flush were made in another epoch: they may
+    /// be gone, and should be written again.
     pub writes_may_be_lost: bool,
 }
 

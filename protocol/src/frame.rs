@@ -33,7 +33,8 @@ pub enum Head<'a> {
         /// [`limits::FRAME_HEAD_BYTES_MAX`](crate::limits::FRAME_HEAD_BYTES_MAX).
         need: usize,
     },
-    /// A whole head, [`HEADER_BYTES`] and `body.len()` bytes long. Next come `header.payload_bytes` of payload.
+    /// A whole head, [`HEADER_BYTES`] and `body.len()` bytes long. Next come `header.payload_bytes`
+    /// of payload.
     Complete {
         /// The header, checked.
         header: Header,
@@ -102,10 +103,12 @@ pub fn encode_body(body: &impl Serialize, out: &mut [u8]) -> Result<usize, Encod
     }
 }
 
-/// Writes header and body into `out`, setting `header.body_bytes`; returns how many bytes that took.
+/// Writes header and body into `out`, setting `header.body_bytes`; returns how many bytes that
+/// took.
 ///
-/// `header.payload_bytes` (and its CRC) must be set before. [`limits::FRAME_HEAD_BYTES_MAX`](crate::limits::FRAME_HEAD_BYTES_MAX)
-/// bytes of room are always enough for a message of this crate.
+/// `header.payload_bytes` (and its CRC) must be set before.
+/// [`limits::FRAME_HEAD_BYTES_MAX`](crate::limits::FRAME_HEAD_BYTES_MAX) bytes of room are always
+/// enough for a message of this crate.
 ///
 /// # Errors
 /// See [`EncodeError`]; `out` is then undefined, and so is `header.body_bytes`.

@@ -13,8 +13,8 @@ use crate::{
 };
 use serde::Serialize;
 
-/// Takes the bytes for hellos, for a stream of frames, for a frame with its checksum put right, and for the body of
-/// each kind of message.
+/// Takes the bytes for hellos, for a stream of frames, for a frame with its checksum put right, and
+/// for the body of each kind of message.
 ///
 /// # Panics
 /// If something that decoded comes back different from being encoded and decoded again.

@@ -79,8 +79,8 @@ pub struct Header {
     pub payload_bytes: u32,
     /// How the request ended; [`Status::Ok`] in requests and in all but the last frame of a reply.
     pub status: Status,
-    /// How many requests more may be in flight from now on; 0 in requests and in all but the last frame of
-    /// a reply.
+    /// How many requests more may be in flight from now on; 0 in requests and in all but the last
+    /// frame of a reply.
     pub credits: u16,
     /// CRC-32C of the payload if [`Flags::PAYLOAD_CRC`] is set, else 0.
     pub payload_crc: u32,
@@ -140,8 +140,8 @@ impl Header {
         HEADER_BYTES + self.body_bytes as usize + self.payload_bytes as usize
     }
 
-    /// Whether the rules of a request hold, beyond those of any frame: not a reply, one frame only, no status and no
-    /// credits. The kind may still be unknown.
+    /// Whether the rules of a request hold, beyond those of any frame: not a reply, one frame only,
+    /// no status and no credits. The kind may still be unknown.
     ///
     /// # Errors
     /// [`FrameError::NotARequest`].
@@ -171,8 +171,8 @@ impl Header {
         self.check_payload_crc(|| crc32c(payload))
     }
 
-    /// As [`Header::check_payload`], for a payload whose checksum was made in pieces; `crc` is only called
-    /// if it is needed.
+    /// As [`Header::check_payload`], for a payload whose checksum was made in pieces; `crc` is only
+    /// called if it is needed.
     ///
     /// # Errors
     /// [`FrameError::BadPayloadCrc`].
@@ -204,7 +204,8 @@ impl Header {
     /// The header in these bytes, after checking magic, checksum, flags and lengths, in this order.
     ///
     /// # Errors
-    /// What a header alone can show: not [`FrameError::BadPayloadCrc`], not [`FrameError::NotARequest`].
+    /// What a header alone can show: not [`FrameError::BadPayloadCrc`], not
+    /// [`FrameError::NotARequest`].
     #[inline]
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
         if u32_at::<0>(bytes) != FRAME_MAGIC {
@@ -264,8 +265,8 @@ pub(crate) fn u64_at<const AT: usize>(bytes: &[u8]) -> u64 {
         .map_or(0, |b| u64::from_le_bytes(*b))
 }
 
-/// What makes a frame unreadable. There is no way to find the next frame after it, so each closes the connection
-/// with [`FrameError::status`].
+/// What makes a frame unreadable. There is no way to find the next frame after it, so each closes
+/// the connection with [`FrameError::status`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// It does not begin with [`FRAME_MAGIC`].
@@ -276,7 +277,8 @@ pub enum FrameError {
     BadPayloadCrc,
     /// Reserved flags are set, or there is a payload checksum without its flag.
     BadFlags(Flags),
-    /// A frame of this kind where a request was expected, or a request with a status, credits or MORE.
+    /// A frame of this kind where a request was expected, or a request with a status, credits or
+    /// MORE.
     NotARequest(Kind),
     /// The body is longer than allowed: bytes.
     BodyTooLong(u16),

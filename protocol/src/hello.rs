@@ -103,7 +103,8 @@ impl ClientHello {
     /// What these bytes say.
     ///
     /// # Errors
-    /// [`HelloError::BadMagic`], [`HelloError::BadCrc`]. Whether versions match is for the caller to see.
+    /// [`HelloError::BadMagic`], [`HelloError::BadCrc`]. Whether versions match is for the caller
+    /// to see.
     pub fn parse(bytes: &[u8; HELLO_BYTES]) -> Result<Self, HelloError> {
         unseal(bytes)?;
         Ok(ClientHello {
@@ -165,7 +166,8 @@ impl AgentHello {
         seal(out)
     }
 
-    /// What these bytes say. A refusal parses too: look at the status, or use [`AgentHello::accepted`].
+    /// What these bytes say. A refusal parses too: look at the status, or use
+    /// [`AgentHello::accepted`].
     ///
     /// # Errors
     /// [`HelloError::BadMagic`], [`HelloError::BadCrc`].

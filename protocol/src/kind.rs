@@ -3,7 +3,8 @@
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// What a frame is: a request of the client, or the reply to one, which has [`Kind::REPLY`] set.
+    /// What a frame is: a request of the client, or the reply to one, which has [`Kind::REPLY`]
+    /// set.
     ///
     /// The set is open. An agent answers a request of a kind it does not know with
     /// [`Status::UnknownKind`](crate::Status::UnknownKind).
@@ -38,8 +39,8 @@ open_enum! {
         Info = 14,
         /// List the programs.
         Programs = 15,
-        /// From the agent only: the connection ends, the status says why. Its request id is 0, or the
-        /// request at fault.
+        /// From the agent only: the connection ends, the status says why. Its request id is 0, or
+        /// the request at fault.
         Notice = 0x80,
     }
 }

@@ -20,15 +20,17 @@
 //!   piece of a Load) fits in that frame; [`Flags::MORE`] on a request is an error. More to write
 //!   means more requests.
 //! - **A reply is one or more frames** of the request's id, all but the last with [`Flags::MORE`].
-//!   Only the last has a meaning in its status, body and credits; the payload is what all of
-//!   them carry, in order. Frames of different replies may be interleaved.
+//!   Only the last has a meaning in its status, body and credits; the payload is what all of them
+//!   carry, in order. Those with MORE carry at least one byte of it. Frames of different replies
+//!   may be interleaved.
 //! - **Ids rise strictly** on a connection, from 1. Id 0 belongs to no request.
-//! - **Credits**: the hello grants a number of requests, and of request payload bytes, that may be in
-//!   flight. A request takes one credit until its final reply, whose `credits` field gives back
-//!   what the client may use from then on (one, as a rule: more widens the window, none
-//!   narrows it). Payload bytes are given back by the final reply, whole. Cancel takes no credit and
-//!   has no reply.
-//! - **Unknown kinds are answered**, with [`Status::UnknownKind`]: their frame is skipped by its lengths.
+//! - **Credits**: the hello grants a number of requests, and of request payload bytes, that may be
+//!   in flight. A request takes one credit until its final reply, whose `credits` field gives back
+//!   what the client may use from then on (one, as a rule: more widens the window, none narrows
+//!   it). Payload bytes are given back by the final reply, whole. Cancel takes no credit and has no
+//!   reply.
+//! - **Unknown kinds are answered**, with [`Status::UnknownKind`]: their frame is skipped by its
+//!   lengths.
 //! - **An error that closes** ([`Status::closes`]) is told in a frame of [`Kind::Notice`]; the
 //!   agent then ends the connection.
 //! - An error that does not close is a reply with no payload, whose body is an [`ErrorBody`].

@@ -1,7 +1,8 @@
 //! Bodies of requests and replies.
 //!
-//! Strings are borrowed from the received bytes, lists have a fixed capacity: decoding never allocates.
-//! An error reply has an [`ErrorBody`](crate::ErrorBody) instead. Offsets and lengths are in bytes.
+//! Strings are borrowed from the received bytes, lists have a fixed capacity: decoding never
+//! allocates. An error reply has an [`ErrorBody`](crate::ErrorBody) instead. Offsets and lengths
+//! are in bytes.
 
 mod info;
 mod io;

@@ -1,4 +1,5 @@
-//! A macro for enums of the wire whose set of values is open: a value we do not know is kept, not refused.
+//! A macro for enums of the wire whose set of values is open: a value we do not know is kept, not
+//! refused.
 
 /// Defines a newtype over an integer with named constants, `name()`, `Debug` by name, and the
 /// conversions. The constants can be used as patterns.

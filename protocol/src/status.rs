@@ -6,8 +6,9 @@ use core::fmt;
 open_enum! {
     /// How a request ended, or why the connection does.
     ///
-    /// The high byte is the group, so that [`Status::closes`] holds for statuses of later agents too:
-    /// 0 done, 1 the connection ends, 2 the request was refused or failed, 3 the program ended badly.
+    /// The high byte is the group, so that [`Status::closes`] holds for statuses of later agents
+    /// too: 0 done, 1 the connection ends, 2 the request was refused or failed, 3 the program ended
+    /// badly.
     pub enum Status: u16 {
         /// Done.
         Ok = 0,
@@ -24,7 +25,8 @@ open_enum! {
         IdNotRising = 0x0104,
         /// A body longer than [`limits::BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX).
         BodyTooLong = 0x0105,
-        /// A payload longer than [`limits::FRAME_PAYLOAD_BYTES_MAX`](crate::limits::FRAME_PAYLOAD_BYTES_MAX).
+        /// A payload longer than
+        /// [`limits::FRAME_PAYLOAD_BYTES_MAX`](crate::limits::FRAME_PAYLOAD_BYTES_MAX).
         PayloadTooLong = 0x0106,
         /// Something else came where the hello was expected.
         HelloExpected = 0x0107,

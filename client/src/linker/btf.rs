@@ -2,6 +2,7 @@
 //!
 //! Every offset and count in it is checked; chains of types are followed to a fixed depth only.
 
+use crate::limits::SOURCE_TEXT_BYTES_MAX;
 use ebpf::MapSpec;
 
 const MAGIC: u16 = 0xeb9f;
@@ -24,6 +25,9 @@ const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 /// Pointers, typedefs and arrays of arrays are followed this far.
 const DEPTH_MAX: usize = 32;
+
+/// Longer strings are as none, so that no string is searched for its end for long.
+const STRING_BYTES_MAX: usize = SOURCE_TEXT_BYTES_MAX;
 
 /// Numbers one after the other.
 pub(super) struct Words<'a>(pub(super) &'a [u8]);
@@ -99,10 +103,13 @@ impl<'a> Btf<'a> {
         Some(Btf { types, strings })
     }
 
-    /// A string of the string table.
+    /// A string of the string table, unless it is longer than any name or line worth showing.
     pub fn string(&self, offset: u32) -> Option<&'a str> {
         let bytes = self.strings.get(offset as usize..)?;
-        let end = bytes.iter().position(|&byte| byte == 0)?;
+        let end = bytes
+            .iter()
+            .take(STRING_BYTES_MAX)
+            .position(|&byte| byte == 0)?;
         core::str::from_utf8(bytes.get(..end)?).ok()
     }
 

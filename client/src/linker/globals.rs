@@ -1,4 +1,5 @@
-//! Maps and global variables: `.maps` as BTF describes it, and data sections as arrays of one value.
+//! Maps and global variables: `.maps` as BTF describes it, and data sections as arrays of one
+//! value.
 
 use super::btf::Btf;
 use super::{Elf, LinkError, contents, name_of};

@@ -3,7 +3,7 @@
 use super::btf::{Btf, Words, after_header, part};
 use super::code::Code;
 use super::{Elf, contents};
-use crate::limits::{CODE_SECTIONS_MAX, SOURCE_LINES_MAX, SOURCE_TEXT_BYTES_MAX};
+use crate::limits::{CODE_SECTIONS_MAX, SOURCE_LINES_MAX};
 use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SymbolKind};
 
 /// Where an instruction came from.
@@ -118,11 +118,7 @@ fn sources(elf: &Elf<'_>, code: &Code) -> Option<Vec<(u32, Source)>> {
             if let Some(slot) = slot
                 && found.len() < SOURCE_LINES_MAX
             {
-                let string = |at| {
-                    btf.string(at)
-                        .filter(|s| s.len() <= SOURCE_TEXT_BYTES_MAX)
-                        .unwrap_or_default()
-                };
+                let string = |at| btf.string(at).unwrap_or_default();
                 let (file, text) = (string(file).to_owned(), string(text).to_owned());
                 found.push((slot, Source { file, line, text }));
             }

@@ -47,6 +47,12 @@ pub enum SessionError {
         /// Most bytes it may have.
         limit: usize,
     },
+    /// A part of a reply without any payload: an agent could send those for ever.
+    #[error("the agent broke the protocol: it sent an empty part of a reply to a {request:?}")]
+    EmptyPart {
+        /// Of the request.
+        request: Kind,
+    },
     /// The agent granted no credit although nothing is in flight: there is no way on.
     #[error("the agent grants no credit for another request")]
     Starved,

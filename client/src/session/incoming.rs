@@ -109,6 +109,11 @@ impl Session {
                 reply: header.kind,
             });
         }
+        if header.more_follows() && header.payload_bytes == 0 {
+            return Err(SessionError::EmptyPart {
+                request: request.kind,
+            });
+        }
         let failed = header.status != Status::Ok && !header.more_follows();
         let limit = if failed { 0 } else { request.reply_bytes_max };
         if failed {

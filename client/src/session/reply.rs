@@ -33,8 +33,8 @@ pub struct Reply {
     pub kind: Kind,
     /// How it ended.
     pub status: Status,
-    /// The session ended before the reply came. The status is then [`Status::OutcomeUnknown`] if the
-    /// request may have had an effect, else [`Status::Cancelled`]: it had none that lasts.
+    /// The session ended before the reply came. The status is then [`Status::OutcomeUnknown`] if
+    /// the request may have had an effect, else [`Status::Cancelled`]: it had none that lasts.
     pub lost: bool,
     /// The body, for [`Reply::decode`] or [`Reply::detail`].
     pub body: Vec<u8>,
@@ -54,7 +54,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn lost(mut request: InFlight) -> Reply {
+    pub(super) fn unanswered(mut request: InFlight) -> Reply {
         request.body.clear();
         request.payload.truncate(request.reply_start);
         let unknown = request.kind.has_effects();

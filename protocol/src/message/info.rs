@@ -89,7 +89,8 @@ pub struct StatsReply<'a> {
 /// A counter. It rises only, unless its name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter<'a> {
-    /// Its name, with its unit at the end; at most [`STAT_NAME_BYTES_MAX`](crate::limits::STAT_NAME_BYTES_MAX) bytes.
+    /// Its name, with its unit at the end; at most
+    /// [`STAT_NAME_BYTES_MAX`](crate::limits::STAT_NAME_BYTES_MAX) bytes.
     pub name: &'a str,
     /// Its value.
     pub value: u64,

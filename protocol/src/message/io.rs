@@ -72,7 +72,8 @@ pub struct FlushReply {
     pub drive_epoch: u64,
 }
 
-/// Cancels a request. The target gets its one final reply, its result or `Cancelled`; this has none.
+/// Cancels a request. The target gets its one final reply, its result or `Cancelled`; this has
+/// none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
     /// The id of the request to cancel.

@@ -3,7 +3,8 @@
 use crate::limits::{OBJECTS_PER_INSTANCE_MAX, PROGRAMS_PER_REPLY_MAX};
 use serde::{Deserialize, Serialize};
 
-/// Begins an upload. One at a time on a connection; it is dropped with the connection or after 30 s idle.
+/// Begins an upload. One at a time on a connection; it is dropped with the connection or after 30 s
+/// idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadRequest<'a> {
     /// The program's name, at most [`NAME_BYTES_MAX`](crate::limits::NAME_BYTES_MAX) bytes.

@@ -4,8 +4,8 @@ use crate::Agent;
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::output::{Output, grouped, hex, hex_dump};
+use crate::programs;
 use crate::size::{self, Range};
-use crate::{programs, size::number};
 use client::{Budgets, CallOutcome, Program};
 use serde_json::json;
 
@@ -25,12 +25,14 @@ pub(crate) struct Call {
     #[arg(value_name = "NAME|ID")]
     program: String,
     /// What the program may touch, its object 0, then 1 …; without length, to the namespace's end.
-    #[arg(short = 'b', long = "object", value_name = "NAMESPACE[:OFFSET[:LENGTH]]", value_parser = size::range)]
+    #[arg(short = 'b', long = "object", value_parser = size::range)]
+    #[arg(value_name = "NAMESPACE[:OFFSET[:LENGTH]]")]
     objects: Vec<Range>,
     #[command(flatten)]
     arguments: Arguments,
     /// Instructions it may spend; the agent's default if not given.
-    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = number, hide_default_value = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = size::number)]
+    #[arg(default_value = "0", hide_default_value = true)]
     instructions: u64,
     /// Reads it may make; the agent's default if not given.
     #[arg(

@@ -30,12 +30,17 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    pub(crate) fn run(&self, client: &mut Agent, output: &mut Output) -> Result<(), Failure> {
+    /// Refuses to fill a terminal with what may be anything.
+    pub(crate) fn check(&self, output: &Output) -> Result<(), Failure> {
         if self.output.is_none() && output.is_terminal() {
             return Err(Failure::usage(
                 "this would write binary data to your terminal. Say where to with -o FILE, or -o - to do so",
             ));
         }
+        Ok(())
+    }
+
+    pub(crate) fn run(&self, client: &mut Agent, output: &mut Output) -> Result<(), Failure> {
         let end = self
             .offset
             .checked_add(self.length)

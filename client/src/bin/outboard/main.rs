@@ -35,11 +35,14 @@ Sizes and offsets are bytes; K, M, G and T behind a number multiply it by 1024 o
 #[command(name = "outboard", version, after_help = EXIT_CODES)]
 struct Cli {
     /// Where the agent listens.
-    #[arg(long, global = true, display_order = 100, value_name = "HOST:PORT", env = "OUTBOARD_AGENT", default_value = DEFAULT_AGENT)]
+    #[arg(long, global = true, display_order = 100)]
+    #[arg(value_name = "HOST:PORT", env = "OUTBOARD_AGENT", default_value = DEFAULT_AGENT)]
     agent: String,
 
     /// Seconds to wait for the agent to answer.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, display_order = 100)]
+    #[arg(value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
     /// Print JSON, for programs to read.
@@ -86,6 +89,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if let Command::Link(link) = &cli.command {
         link.run(&mut output)?;
         return output.finish();
+    }
+    if let Command::Read(read) = &cli.command {
+        read.check(&output)?;
     }
     let mut client = connect(cli)?;
     match &cli.command {

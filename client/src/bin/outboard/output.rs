@@ -1,4 +1,5 @@
-//! Standard output: text, tables, JSON or bytes. A closed pipe is an error like any other, never a panic.
+//! Standard output: text, tables, JSON or bytes. A closed pipe is an error like any other, never a
+//! panic.
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 #[derive(clap::Args)]
 pub(crate) struct Stats {
-    /// Show them again and again, with what changed in a second; every second unless said otherwise.
-    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", require_equals = true)]
+    /// Show them again and again, with what changed in a second; every second unless said
+    /// otherwise.
+    #[arg(short, long, value_name = "SECONDS")]
+    #[arg(num_args = 0..=1, default_missing_value = "1", require_equals = true)]
     watch: Option<f64>,
 }
 
