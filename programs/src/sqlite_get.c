@@ -277,6 +277,50 @@ static __always_inline int record_copy(const struct shape *shape, __u8 *reply, _
 	return (int)len;
 }
 
+/* Where the cells of the page at hand are listed. */
+struct cells {
+	__u32 array; /* offset of the list */
+	__u32 count;
+};
+
+/* Where cell i is, or 0 if that is nowhere it could be. */
+static __always_inline __u32 cell_at(const struct shape *shape, const struct cells *cells, __u32 i)
+{
+	__u32 cell = u16_at(cells->array + 2 * i);
+
+	return cell >= cells->array && cell < shape->usable ? cell : 0;
+}
+
+/*
+ * The first cell whose rowid is not below the one wanted; as many as there are
+ * if all are below. The loop is where a lookup spends its time, so there is one
+ * for each kind of page, `leaf` being known when this is compiled, and nothing
+ * in it but the search.
+ */
+static __always_inline int cell_find(const struct shape *shape, const struct cells *cells,
+				     __s64 rowid, int leaf)
+{
+	__u32 low = 0, high = cells->count;
+
+#pragma clang loop unroll(disable)
+	while (low < high) {
+		__u32 middle = (low + high) / 2;
+		__u32 at = cell_at(shape, cells, middle);
+
+		if (at == 0)
+			return -EUCLEAN;
+		if (leaf)
+			varint_at(&at);
+		else
+			at += 4;
+		if ((__s64)varint_at(&at) < rowid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return (int)low;
+}
+
 SEC("dpu/call") int sqlite_get(struct dpu_ctx *ctx)
 {
 	const struct sqlite_get_args *args = ctx->args;
@@ -297,8 +341,10 @@ SEC("dpu/call") int sqlite_get(struct dpu_ctx *ctx)
 #pragma clang loop unroll(disable)
 	for (__u32 depth = 0; depth < DEPTH_MAX; depth++) {
 		__u32 top = number == 1 ? FILE_HEADER : 0;
-		__u32 cells, array, low, high;
+		struct cells cells;
+		__u32 at;
 		__u8 type;
+		int found;
 
 		err = page_read(&shape, number);
 		if (err)
@@ -309,44 +355,32 @@ SEC("dpu/call") int sqlite_get(struct dpu_ctx *ctx)
 				return -ENOTSUP;
 			return -EUCLEAN;
 		}
-		cells = (__u32)byte_at(top + 3) << 8 | byte_at(top + 4);
-		array = top + (type == TYPE_LEAF_TABLE ? LEAF_HEADER : INNER_HEADER);
-		if (array + 2 * cells > shape.usable)
+		cells.count = (__u32)byte_at(top + 3) << 8 | byte_at(top + 4);
+		cells.array = top + (type == TYPE_LEAF_TABLE ? LEAF_HEADER : INNER_HEADER);
+		if (cells.array + 2 * cells.count > shape.usable)
 			return -EUCLEAN;
 
-		/* The first cell whose rowid is not below the one wanted. */
-		number = type == TYPE_LEAF_TABLE ? 0 : u32_at(top + 8);
-		low = 0;
-		high = cells;
-#pragma clang loop unroll(disable)
-		while (low < high) {
-			__u32 middle = (low + high) / 2;
-			__u32 cell = u16_at(array + 2 * middle);
-			__u32 at = cell + 4;
-			__u64 len = 0;
-			__s64 key;
+		if (type == TYPE_LEAF_TABLE) {
+			__u64 len;
 
-			if (cell < array + 2 * cells || cell >= shape.usable)
-				return -EUCLEAN;
-			if (type == TYPE_LEAF_TABLE) {
-				at = cell;
-				len = varint_at(&at);
-			}
-			key = (__s64)varint_at(&at);
-			if (at > shape.usable)
-				return -EUCLEAN;
-			if (key < rowid) {
-				low = middle + 1;
-				continue;
-			}
-			if (type == TYPE_LEAF_TABLE && key == rowid)
-				return record_copy(&shape, ctx->reply, at, len);
-			if (type == TYPE_INNER_TABLE)
-				number = u32_at(cell);
-			high = middle;
+			found = cell_find(&shape, &cells, rowid, 1);
+			if (found < 0)
+				return found;
+			if ((__u32)found == cells.count)
+				return -ENOENT;
+			at = cell_at(&shape, &cells, (__u32)found);
+			len = varint_at(&at);
+			if ((__s64)varint_at(&at) != rowid)
+				return -ENOENT;
+			return record_copy(&shape, ctx->reply, at, len);
 		}
-		if (type == TYPE_LEAF_TABLE)
-			return -ENOENT;
+		found = cell_find(&shape, &cells, rowid, 0);
+		if (found < 0)
+			return found;
+		at = top + 8; /* the right-most child */
+		if ((__u32)found < cells.count)
+			at = cell_at(&shape, &cells, (__u32)found);
+		number = u32_at(at);
 	}
 	return -EUCLEAN;
 }

@@ -92,13 +92,7 @@ fn build(name: &str, host: &str, nightly: bool) -> Outcome {
     } else {
         println!("there is no nightly: fuzzing without the address sanitizer");
     }
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
-    ]);
+    build.args(["build", "--release", "--manifest-path", "fuzz/Cargo.toml"]);
     build
         .args(["--bin", name, "--target", host, "--target-dir"])
         .arg(build_folder());

@@ -66,6 +66,7 @@ fn check_all(compiler: &str) -> Outcome {
             return Err(stale(recipe, "not what this compiler makes of its source"));
         }
     }
+    compile_tutorial(&folder)?;
     let compared = if same_compiler {
         "to the same bytes"
     } else {
@@ -73,6 +74,25 @@ fn check_all(compiler: &str) -> Outcome {
     };
     println!("{} programs compile {compared} ({compiler})", RECIPES.len());
     Ok(())
+}
+
+/// Compiles the program of the tutorial in `programs/README.md`, as its text says.
+fn compile_tutorial(folder: &Path) -> Outcome {
+    let path = root().join("programs/README.md");
+    let text = io(fs::read_to_string(&path), "read", &path)?;
+    let code = text
+        .split_once("```c\n")
+        .and_then(|(_, rest)| rest.split_once("```"));
+    let (code, _) = code.ok_or_else(|| format!("{} has no program in it", path.display()))?;
+    let source = folder.join("sum.c");
+    io(fs::write(&source, code), "write", &source)?;
+    let mut clang = command("clang");
+    clang
+        .args(FLAGS)
+        .arg("-Iprograms/include")
+        .arg("-c")
+        .arg(&source);
+    shell::run(clang.arg("-o").arg(folder.join("sum.o")))
 }
 
 fn stale(recipe: &Recipe, how: &str) -> String {
