@@ -313,11 +313,18 @@ fn tap_address(text: &str) -> Result<TapAddress, String> {
     let wrong = || "give an IPv4 address and a prefix length, such as 10.117.0.2/24".to_string();
     let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
     let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-    let prefix_bits = bits.parse().ok().filter(|bits| *bits <= 32).ok_or_else(wrong)?;
+    let prefix_bits = bits
+        .parse()
+        .ok()
+        .filter(|bits| *bits <= 32)
+        .ok_or_else(wrong)?;
     if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
         return Err(wrong());
     }
-    Ok(TapAddress { address, prefix_bits })
+    Ok(TapAddress {
+        address,
+        prefix_bits,
+    })
 }
 
 /// A block size that the drive has.

@@ -32,7 +32,10 @@ impl Shared {
     /// Shares a machine.
     #[must_use]
     pub fn new(machine: Simulator) -> Shared {
-        Shared { machine: Rc::new(RefCell::new(machine)), clock: Clock::start() }
+        Shared {
+            machine: Rc::new(RefCell::new(machine)),
+            clock: Clock::start(),
+        }
     }
 
     /// The clock that it runs by.
@@ -62,9 +65,16 @@ impl Shared {
     /// Where the stack has no connection left, or the agent does not answer.
     pub fn connect(&self) -> io::Result<LocalStream> {
         let now_us = self.clock.now_us();
-        let id = self.machine.borrow_mut().far().connect(now_us, Simulator::agent_address());
+        let id = self
+            .machine
+            .borrow_mut()
+            .far()
+            .connect(now_us, Simulator::agent_address());
         let id = id.ok_or_else(|| io::Error::other("no connection is left in the simulator"))?;
-        let stream = LocalStream { shared: self.clone(), id };
+        let stream = LocalStream {
+            shared: self.clone(),
+            id,
+        };
         let until_us = now_us + PATIENCE.as_micros() as u64;
         loop {
             let now_us = self.clock.now_us();
@@ -93,7 +103,10 @@ fn rest(pace: &Pace, now_us: u64) {
     if pace.again || pace.store_waits {
         return;
     }
-    let pause_us = pace.at_us.map_or(1_000, |us| us.saturating_sub(now_us)).min(1_000);
+    let pause_us = pace
+        .at_us
+        .map_or(1_000, |us| us.saturating_sub(now_us))
+        .min(1_000);
     if pause_us > SPIN_US {
         std::thread::sleep(Duration::from_micros(pause_us - SPIN_US));
     }

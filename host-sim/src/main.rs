@@ -21,10 +21,10 @@ fn main() -> ExitCode {
             .map_err(|error| (error.exit(), error.to_string())),
         Command::Serve(args) => serve::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
-        Command::Bench(BenchArgs { bench: Bench::Wire(args) }) => {
-            bench::wire_race::command(&args, &interrupt, &mut out)
-                .map_err(|error| (Exit::Failed, error.to_string()))
-        }
+        Command::Bench(BenchArgs {
+            bench: Bench::Wire(args),
+        }) => bench::wire_race::command(&args, &interrupt, &mut out)
+            .map_err(|error| (Exit::Failed, error.to_string())),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -141,10 +141,15 @@ struct Relayed {
 
 impl Machine for Relayed {
     fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError> {
-        let moved =
-            self.relay.poll(now_us, self.simulator.far()).map_err(ServeError::Wait)?;
+        let moved = self
+            .relay
+            .poll(now_us, self.simulator.far())
+            .map_err(ServeError::Wait)?;
         let pace = self.simulator.pass(now_us);
-        Ok(Pace { again: pace.again || moved, ..pace })
+        Ok(Pace {
+            again: pace.again || moved,
+            ..pace
+        })
     }
 
     fn is_busy(&self) -> bool {
@@ -183,17 +188,26 @@ fn over_relay(
     let slots = if delay_us == 0 { 16 } else { 1024 };
     let simulator = Simulator::new(SimulatorConfig {
         model,
-        wire: WireConfig { slots, delay_us, ..WireConfig::default() },
+        wire: WireConfig {
+            slots,
+            delay_us,
+            ..WireConfig::default()
+        },
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: entropy(),
         far_connections: LARGE.connections,
     })?;
-    let relay = Relay::bind(args.listen, Simulator::agent_address())
-        .map_err(|source| ServeError::Listen { address: args.listen, source })?;
-    let address = relay
-        .local_address()
-        .map_err(|source| ServeError::Listen { address: args.listen, source })?;
+    let relay = Relay::bind(args.listen, Simulator::agent_address()).map_err(|source| {
+        ServeError::Listen {
+            address: args.listen,
+            source,
+        }
+    })?;
+    let address = relay.local_address().map_err(|source| ServeError::Listen {
+        address: args.listen,
+        source,
+    })?;
     let mut machine = Relayed { simulator, relay };
     run(&mut machine, &address.to_string(), interrupt, out)
 }
@@ -211,8 +225,15 @@ impl Machine for Tapped {
             Turn::At(us) => Some(us),
             Turn::Again | Turn::Idle => None,
         };
-        let again = turn == Turn::Again || step.busy;
-        Ok(Pace { again, at_us, store_waits: step.waiting }.by(step.next))
+        let driver = self.agent.driver();
+        let completed = driver.in_flight() > driver.device().outstanding();
+        let again = turn == Turn::Again || step.busy || completed;
+        Ok(Pace {
+            again,
+            at_us,
+            store_waits: step.waiting,
+        }
+        .by(step.next))
     }
 
     fn is_busy(&self) -> bool {
@@ -220,7 +241,10 @@ impl Machine for Tapped {
     }
 
     fn wait_fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        [Some(self.agent.net().device().wait_fd()), self.agent.driver().device().wait_fd()]
+        [
+            Some(self.agent.net().device().wait_fd()),
+            self.agent.driver().device().wait_fd(),
+        ]
     }
 
     fn arm(&mut self) {
@@ -249,7 +273,10 @@ fn over_tap(
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
     let seed = entropy();
-    let failed = |source| ServeError::Tap { name: name.to_string(), source };
+    let failed = |source| ServeError::Tap {
+        name: name.to_string(),
+        source,
+    };
     let tap = Tap::open(name, seed).map_err(failed)?;
     model.arena_pages = LARGE.arena_pages() as u32;
     let device = ModelDevice::new(model)?;
@@ -286,7 +313,9 @@ fn run(
 ) -> Result<Exit, ServeError> {
     let clock = Clock::start();
     start_drive(machine, &clock)?;
-    writeln!(out, "{address}").and_then(|()| out.flush()).map_err(ServeError::Print)?;
+    writeln!(out, "{address}")
+        .and_then(|()| out.flush())
+        .map_err(ServeError::Print)?;
     eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
     let mut busy_since_us = clock.now_us();
     while !interrupt.requested() {
@@ -316,7 +345,9 @@ fn start_drive(machine: &mut impl Machine, clock: &Clock) -> Result<(), ServeErr
 }
 
 fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), ServeError> {
-    let pause_us = pace.at_us.map_or(SLEEP_US_MAX, |us| us.saturating_sub(now_us));
+    let pause_us = pace
+        .at_us
+        .map_or(SLEEP_US_MAX, |us| us.saturating_sub(now_us));
     let pause = Duration::from_micros(pause_us.min(SLEEP_US_MAX));
     machine.arm();
     let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
@@ -347,7 +378,9 @@ fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError>
             return Err(ServeError::Drive(why.to_string()));
         }
         if clock.now_us() > until_us {
-            return Err(ServeError::Drive("it did not flush and stop in time".to_string()));
+            return Err(ServeError::Drive(
+                "it did not flush and stop in time".to_string(),
+            ));
         }
         machine.pass(clock.now_us())?;
     }

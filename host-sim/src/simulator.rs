@@ -89,8 +89,14 @@ impl Simulator {
     ///
     /// [`SimulatorError`] where drive or agent cannot be as asked.
     pub fn new(config: SimulatorConfig) -> Result<Simulator, SimulatorError> {
-        let SimulatorConfig { mut model, wire: wire_config, limits, driver, seed, far_connections } =
-            config;
+        let SimulatorConfig {
+            mut model,
+            wire: wire_config,
+            limits,
+            driver,
+            seed,
+            far_connections,
+        } = config;
         model.arena_pages = limits.arena_pages() as u32;
         let device = ModelDevice::new(model)?;
         let (near_end, far_end) = wire(wire_config);
@@ -121,7 +127,13 @@ impl Simulator {
         let agent = Agent::new(
             device,
             near,
-            AgentConfig { limits, driver, boot_nonce: seed, seed, board: "host-sim" },
+            AgentConfig {
+                limits,
+                driver,
+                boot_nonce: seed,
+                seed,
+                board: "host-sim",
+            },
         )
         .map_err(SimulatorError::Agent)?;
         Ok(Simulator { agent, far })
@@ -134,7 +146,10 @@ impl Simulator {
         let turn = self.agent.turn(now_us);
         let step = self.agent.device_mut().step(now_us);
         let received = self.far.receive(now_us);
-        let busy = sent || received || turn == Turn::Again || step.busy;
+        // What the drive has completed and the driver not yet reaped.
+        let completed =
+            self.agent.driver().in_flight() > self.agent.driver().device().outstanding();
+        let busy = sent || received || turn == Turn::Again || step.busy || completed;
         let turn_us = match turn {
             Turn::At(us) => Some(us),
             Turn::Again | Turn::Idle => None,
@@ -143,10 +158,17 @@ impl Simulator {
             self.far.device().next_arrival_us(),
             self.agent.net().device().next_arrival_us(),
         ];
-        let pace = Pace { again: busy, at_us: turn_us, store_waits: step.waiting };
+        let pace = Pace {
+            again: busy,
+            at_us: turn_us,
+            store_waits: step.waiting,
+        };
         let pace = pace.by(step.next).by(self.far.wake_at(now_us));
         let pace = arrivals.into_iter().fold(pace, Pace::by);
-        Pace { again: pace.again || pace.at_us.is_some_and(|us| us <= now_us), ..pace }
+        Pace {
+            again: pace.again || pace.at_us.is_some_and(|us| us <= now_us),
+            ..pace
+        }
     }
 
     /// The client's side of the wire.

@@ -115,7 +115,12 @@ impl WireEnd {
         if self.receive.packet.is_some() {
             return Some(0);
         }
-        self.receive.ring.sent.borrow().front().map(|packet| packet.arrives_us)
+        self.receive
+            .ring
+            .sent
+            .borrow()
+            .front()
+            .map(|packet| packet.arrives_us)
     }
 
     /// Packets that this end sent and the wire lost.

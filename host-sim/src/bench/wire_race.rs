@@ -101,21 +101,38 @@ pub fn command(
 fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     let mut all = Vec::new();
     let mut add = |case: String, who, run: Box<dyn FnMut(Duration) -> Result<f64, String>>| {
-        all.push(Contestant { case, who, rates: Vec::new(), run });
+        all.push(Contestant {
+            case,
+            who,
+            rates: Vec::new(),
+            run,
+        });
     };
     let rtt = args.rtt;
     for depth in DEPTHS {
         let mut ours = Reader::new(depth, 0, rtt)?;
-        add(format!("wire-depth-{depth}"), "outboard", Box::new(move |time| ours.run(time)));
+        add(
+            format!("wire-depth-{depth}"),
+            "outboard",
+            Box::new(move |time| ours.run(time)),
+        );
         if rtt.is_zero() {
             let bare = move |time| Ok(rivals::bare_smoltcp(depth, 0, time));
-            add(format!("wire-depth-{depth}"), "bare-smoltcp", Box::new(bare));
+            add(
+                format!("wire-depth-{depth}"),
+                "bare-smoltcp",
+                Box::new(bare),
+            );
         }
     }
     for idle in IDLE {
         let case = format!("wire-depth-{IDLE_DEPTH}-idle-{idle}");
         let mut ours = Reader::new(IDLE_DEPTH, idle, rtt)?;
-        add(case.clone(), "outboard", Box::new(move |time| ours.run(time)));
+        add(
+            case.clone(),
+            "outboard",
+            Box::new(move |time| ours.run(time)),
+        );
         if rtt.is_zero() {
             let bare = move |time| Ok(rivals::bare_smoltcp(IDLE_DEPTH, idle, time));
             add(case, "bare-smoltcp", Box::new(bare));
@@ -123,11 +140,19 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     }
     for depth in DEPTHS {
         let mut ours = Relayed::new(depth, rtt)?;
-        add(format!("tcp-depth-{depth}"), "outboard", Box::new(move |time| ours.run(time)));
+        add(
+            format!("tcp-depth-{depth}"),
+            "outboard",
+            Box::new(move |time| ours.run(time)),
+        );
         if rtt.is_zero() {
             let bare =
                 move |time| rivals::kernel_sockets(depth, time).map_err(|error| error.to_string());
-            add(format!("tcp-depth-{depth}"), "kernel-sockets", Box::new(bare));
+            add(
+                format!("tcp-depth-{depth}"),
+                "kernel-sockets",
+                Box::new(bare),
+            );
         }
     }
     Ok(all)
@@ -142,7 +167,11 @@ fn machine(rtt: Duration, connections: usize) -> Result<Simulator, String> {
             namespaces: vec![NamespaceConfig::new(store, REPLY_BYTES as u32)],
             ..ModelConfig::default()
         },
-        wire: WireConfig { slots, delay_us, ..WireConfig::default() },
+        wire: WireConfig {
+            slots,
+            delay_us,
+            ..WireConfig::default()
+        },
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
@@ -164,18 +193,30 @@ impl<T: io::Read + Write> Load<T> {
         let told = |error: client::ClientError| error.to_string();
         let mut client = Client::new(stream, &Config::default()).map_err(told)?;
         let object = client.open(1, 0, None).map_err(told)?.id;
-        Ok(Load { client, object, depth, random: Random::new(7) })
+        Ok(Load {
+            client,
+            object,
+            depth,
+            random: Random::new(7),
+        })
     }
 
     fn submit(&mut self) -> Result<(), String> {
         let block = self.random.below(DRIVE_BYTES / REPLY_BYTES as u64);
         let offset = block * REPLY_BYTES as u64;
-        let read = self.client.pipeline().read(self.object, offset, REPLY_BYTES as u32);
+        let read = self
+            .client
+            .pipeline()
+            .read(self.object, offset, REPLY_BYTES as u32);
         read.map(|_| ()).map_err(|error| error.to_string())
     }
 
     fn finish_one(&mut self) -> Result<(), String> {
-        let completion = self.client.pipeline().next_completion().ok_or("the connection ended")?;
+        let completion = self
+            .client
+            .pipeline()
+            .next_completion()
+            .ok_or("the connection ended")?;
         match completion.result {
             Ok(client::Done::Read(bytes)) if bytes.len() == REPLY_BYTES => {
                 self.client.pipeline().recycle(bytes);
@@ -235,7 +276,10 @@ impl Reader {
             others.push(client.map_err(|error| error.to_string())?);
         }
         let load = Load::new(shared.connect().map_err(told)?, depth)?;
-        Ok(Reader { load, _idle: others })
+        Ok(Reader {
+            load,
+            _idle: others,
+        })
     }
 
     fn run(&mut self, time: Duration) -> Result<f64, String> {
@@ -262,8 +306,13 @@ impl Relayed {
         });
         let address = told.recv().map_err(|error| error.to_string())??;
         let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Relayed { load: Load::new(stream, depth)?, _stop: stop })
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
+        Ok(Relayed {
+            load: Load::new(stream, depth)?,
+            _stop: stop,
+        })
     }
 
     fn run(&mut self, time: Duration) -> Result<f64, String> {

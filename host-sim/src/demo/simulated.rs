@@ -48,7 +48,9 @@ impl SimulatedWorld {
     pub fn open(spec: &WorldSpec) -> Result<SimulatedWorld, String> {
         let machine = Simulator::new(config(spec)?).map_err(sentence)?;
         let shared = Shared::new(machine);
-        let stream = shared.connect().map_err(|error| format!("cannot reach the agent: {error}"))?;
+        let stream = shared
+            .connect()
+            .map_err(|error| format!("cannot reach the agent: {error}"))?;
         let mut client = Client::new(stream, &Config::default()).map_err(sentence)?;
         let database = client.open(1, 0, None).map_err(sentence)?.id;
         let chain = client.open(2, 0, None).map_err(sentence)?.id;
@@ -58,12 +60,27 @@ impl SimulatedWorld {
             ("sqlite_get_64k", programs::SQLITE_GET_64K)
         };
         let lookup = attach(&mut client, name, &linked(name, object)?, &[database])?;
-        let chase = attach(&mut client, "chase", &linked("chase", programs::CHASE)?, &[chain])?;
+        let chase = attach(
+            &mut client,
+            "chase",
+            &linked("chase", programs::CHASE)?,
+            &[chain],
+        )?;
         let spin = attach(&mut client, "spin", &spin_image()?, &[])?;
         let lanes = vec![None; spec.lanes];
         let refused = Vec::new();
         let last = Vec::new();
-        Ok(SimulatedWorld { shared, client, database, lookup, chase, spin, lanes, refused, last })
+        Ok(SimulatedWorld {
+            shared,
+            client,
+            database,
+            lookup,
+            chase,
+            spin,
+            lanes,
+            refused,
+            last,
+        })
     }
 
     fn submitted(&mut self, lane: usize, ticket: Result<Ticket, client::ClientError>) {
@@ -74,7 +91,10 @@ impl SimulatedWorld {
     }
 
     fn done(&mut self, completion: Completion) -> Done<'_> {
-        let at = self.lanes.iter().position(|ticket| *ticket == Some(completion.ticket));
+        let at = self
+            .lanes
+            .iter()
+            .position(|ticket| *ticket == Some(completion.ticket));
         let lane = at.unwrap_or_default();
         self.lanes[lane] = None;
         let buffer = std::mem::take(&mut self.last);
@@ -90,13 +110,19 @@ impl SimulatedWorld {
                 self.last = outcome.reply;
                 Ok(self.last.as_slice())
             }
-            Ok(other) => Err(Failure::Refused(format!("an answer to something else: {other:?}"))),
+            Ok(other) => Err(Failure::Refused(format!(
+                "an answer to something else: {other:?}"
+            ))),
             Err(error) => Err(match error.errno() {
                 Some(errno) => Failure::Errno(errno),
                 None => Failure::Refused(error.to_string()),
             }),
         };
-        Done { lane, result, instructions }
+        Done {
+            lane,
+            result,
+            instructions,
+        }
     }
 }
 
@@ -122,38 +148,63 @@ impl World for SimulatedWorld {
 
     fn next_done(&mut self) -> Done<'_> {
         if let Some((lane, why)) = self.refused.pop() {
-            return Done { lane, result: Err(Failure::Refused(why)), instructions: 0 };
+            return Done {
+                lane,
+                result: Err(Failure::Refused(why)),
+                instructions: 0,
+            };
         }
         match self.client.pipeline().next_completion() {
             Some(completion) => self.done(completion),
             None => {
-                let lane = self.lanes.iter().position(Option::is_some).unwrap_or_default();
+                let lane = self
+                    .lanes
+                    .iter()
+                    .position(Option::is_some)
+                    .unwrap_or_default();
                 let why = "the connection ended with the request in flight".to_string();
-                Done { lane, result: Err(Failure::Refused(why)), instructions: 0 }
+                Done {
+                    lane,
+                    result: Err(Failure::Refused(why)),
+                    instructions: 0,
+                }
             }
         }
     }
 
     fn wire_counters(&self) -> WireCounters {
         let (bytes_to_agent, bytes_to_client) = self.shared.with(|machine| machine.wire_bytes());
-        WireCounters { bytes_to_agent, bytes_to_client }
+        WireCounters {
+            bytes_to_agent,
+            bytes_to_client,
+        }
     }
 }
 
 fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
     let block_bytes = spec.placement.block_bytes;
-    let namespaces =
-        vec![namespace(&spec.database, block_bytes)?, namespace(&spec.chain, block_bytes)?];
+    let namespaces = vec![
+        namespace(&spec.database, block_bytes)?,
+        namespace(&spec.chain, block_bytes)?,
+    ];
     let delay_us = (spec.rtt.as_micros() / 2) as u64;
     // With a delay packets are under way for long, several of each lane.
-    let slots = if delay_us == 0 { SLOTS } else { SLOTS + 8 * spec.lanes };
+    let slots = if delay_us == 0 {
+        SLOTS
+    } else {
+        SLOTS + 8 * spec.lanes
+    };
     Ok(SimulatorConfig {
         model: ModelConfig {
             namespaces,
             read_latency_us: spec.drive_latency.as_micros() as u64,
             ..ModelConfig::default()
         },
-        wire: WireConfig { slots, delay_us, ..WireConfig::default() },
+        wire: WireConfig {
+            slots,
+            delay_us,
+            ..WireConfig::default()
+        },
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
@@ -162,7 +213,10 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
 }
 
 fn namespace(path: &Path, block_bytes: u32) -> Result<NamespaceConfig, String> {
-    let options = FileStoreOptions { read_only: true, ..FileStoreOptions::default() };
+    let options = FileStoreOptions {
+        read_only: true,
+        ..FileStoreOptions::default()
+    };
     let store = FileStore::open(path, options).map_err(sentence)?;
     Ok(NamespaceConfig::new(store, block_bytes))
 }
@@ -191,7 +245,9 @@ fn attach(
 ) -> Result<InstanceId, String> {
     let told = |error| format!("cannot load {name}: {error}");
     let program = client.load(name, image).map_err(told)?;
-    client.attach(program, objects, Budgets::default()).map_err(told)
+    client
+        .attach(program, objects, Budgets::default())
+        .map_err(told)
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {
