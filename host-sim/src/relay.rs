@@ -166,7 +166,15 @@ impl Relay {
             tv_sec: 0,
             tv_nsec: 0,
         }))?;
-        let mut moved = self.accept(now_us, net)?;
+        let accepted = self.accept(now_us, net)?;
+        Ok(self.serve(net) || accepted)
+    }
+
+    /// The part of [`poll`](Self::poll) that asks the kernel for no news: moves what the stack
+    /// brought, and what was known before. To be called after the stack received, so that an
+    /// answer goes out in the turn in which it came.
+    pub fn serve<D: PacketDevice>(&mut self, net: &mut Net<D>) -> bool {
+        let mut moved = false;
         while let Some(event) = net.next_event() {
             moved = true;
             self.take(event);
@@ -177,7 +185,7 @@ impl Relay {
             };
             moved |= self.pump(index, net);
         }
-        Ok(moved)
+        moved
     }
 
     /// Notes which sockets can go on.

@@ -74,7 +74,11 @@ impl Device for End {
 
     fn transmit(&mut self, _: SmolInstant) -> Option<Slot<'_>> {
         let (_, transmit) = self.0.halves();
-        transmit.has_room().then(|| Slot(transmit))
+        if transmit.has_room() {
+            Some(Slot(transmit))
+        } else {
+            None
+        }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -410,7 +414,7 @@ fn kernel_one_thread(depth: usize, time: Duration) -> io::Result<f64> {
     Ok(asked.answered as f64 / begin.elapsed().as_secs_f64())
 }
 
-fn unless_blocked(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn unless_blocked(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
         other => other,
