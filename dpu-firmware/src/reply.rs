@@ -126,7 +126,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return Sent::Nothing;
         };
         if self.net.send_free(net) < bytes {
-            self.net.want_writable(net);
+            self.net.send_when_free(net);
             return Sent::Blocked;
         }
         self.net.send(net, &self.head[..bytes]);
@@ -245,7 +245,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             }
             if sent < bytes {
                 self.connections[index].outgoing = Some(outgoing);
-                self.net.want_writable(net);
+                self.net.send_when_free(net);
                 return Sent::Blocked;
             }
         }
@@ -270,7 +270,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         if let Some((status, id)) = connection.notice {
             let head = Header::notice(status, id).encode();
             if self.net.send_free(net) < head.len() {
-                self.net.want_writable(net);
+                self.net.send_when_free(net);
                 return Sent::Blocked;
             }
             self.net.send(net, &head);

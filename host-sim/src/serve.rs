@@ -146,6 +146,7 @@ impl Machine for Relayed {
             .poll(now_us, self.simulator.far())
             .map_err(ServeError::Wait)?;
         let pace = self.simulator.pass(now_us);
+        let moved = moved | self.relay.serve(self.simulator.far());
         Ok(Pace {
             again: pace.again || moved,
             ..pace

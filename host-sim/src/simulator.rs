@@ -9,7 +9,7 @@
 use std::os::fd::BorrowedFd;
 
 use dpu_firmware::limits::Limits;
-use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig};
+use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
 use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
 use nvme_model::model::{ModelConfig, ModelDevice, ModelError};
@@ -154,17 +154,12 @@ impl Simulator {
             Turn::At(us) => Some(us),
             Turn::Again | Turn::Idle => None,
         };
-        let arrivals = [
-            self.far.device().next_arrival_us(),
-            self.agent.net().device().next_arrival_us(),
-        ];
         let pace = Pace {
             again: busy,
             at_us: turn_us,
             store_waits: step.waiting,
         };
         let pace = pace.by(step.next).by(self.far.wake_at(now_us));
-        let pace = arrivals.into_iter().fold(pace, Pace::by);
         Pace {
             again: pace.again || pace.at_us.is_some_and(|us| us <= now_us),
             ..pace

@@ -109,20 +109,6 @@ impl WireEnd {
         self.transmit.ring.bytes.get()
     }
 
-    /// When the packet arrives here that is next to do so, microseconds; `None` where none is
-    /// under way.
-    pub fn next_arrival_us(&self) -> Option<u64> {
-        if self.receive.packet.is_some() {
-            return Some(0);
-        }
-        self.receive
-            .ring
-            .sent
-            .borrow()
-            .front()
-            .map(|packet| packet.arrives_us)
-    }
-
     /// Packets that this end sent and the wire lost.
     pub fn lost(&self) -> u64 {
         self.transmit.ring.dropped.get()

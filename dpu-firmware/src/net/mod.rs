@@ -191,13 +191,6 @@ impl<D: PacketDevice> Net<D> {
             .unwrap_or(0)
     }
 
-    /// Asks for `Writable` as if a `send` had taken less than all.
-    pub fn want_writable(&mut self, id: ConnectionId) {
-        if let Some(index) = self.front.find(id) {
-            self.front.slots[index].short_send = true;
-        }
-    }
-
     /// How many bytes were received and not consumed, in one piece or two.
     pub fn unread(&self, id: ConnectionId) -> usize {
         self.front

@@ -336,6 +336,7 @@ fn serve(
         let now_us = clock.now_us();
         let moved = relay.poll(now_us, machine.far()).map_err(failed)?;
         let pace = machine.pass(now_us);
+        let moved = moved | relay.serve(machine.far());
         if moved || pace.again {
             busy_since_us = now_us;
         } else if now_us > busy_since_us + crate::serve::SPIN_US {
