@@ -290,6 +290,10 @@ pub struct BenchOutput {
     /// in place of the last two for a rival that could not be run.
     #[arg(long)]
     pub json: bool,
+
+    /// Run only the cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub case: String,
 }
 
 /// Arguments of `bench wire`.

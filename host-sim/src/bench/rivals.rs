@@ -18,7 +18,8 @@ use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::stacks::BUFFER_BYTES;
-use super::{REPLY_BYTES, REQUEST_BYTES};
+use super::{REPLY_BYTES, REQUEST_BYTES, SOURCE_BYTES};
+use crate::random::Random;
 use crate::wire::{MTU, WireConfig, WireEnd, WireReceive, WireTransmit, wire};
 
 const PORT: u16 = 4420;
@@ -160,7 +161,9 @@ struct Race {
     answered: u64,
     request: [u8; REQUEST_BYTES],
     reply: Vec<u8>,
-    page: Vec<u8>,
+    /// What replies are copied from, a random page each.
+    source: Vec<u8>,
+    random: Random,
     requests: [u8; 128 * REQUEST_BYTES],
 }
 
@@ -192,7 +195,8 @@ impl Race {
             answered: 0,
             request: [7; REQUEST_BYTES],
             reply: vec![0; 64 << 10],
-            page: vec![9; REPLY_BYTES],
+            source: vec![9; SOURCE_BYTES],
+            random: Random::new(7),
             requests: [0; 128 * REQUEST_BYTES],
         };
         while !(0..=idle).all(|at| race.client.socket(at).may_send()) {
@@ -274,23 +278,40 @@ impl Race {
         self.owed += bytes / REQUEST_BYTES;
         while self.owed > 0 && socket.send_capacity() - socket.send_queue() >= REPLY_BYTES {
             self.owed -= 1;
-            socket.send_slice(&self.page).expect("an open socket");
+            let page = self.random.below((SOURCE_BYTES / REPLY_BYTES) as u64) as usize;
+            let page = &self.source[page * REPLY_BYTES..][..REPLY_BYTES];
+            socket.send_slice(page).expect("an open socket");
         }
     }
 }
 
 /// Requests per second over one loopback connection of the kernel, `depth` in flight.
 ///
-/// Two programs compete: a client thread and a server thread, and one thread that is both ends
-/// in turn and so never sleeps. The better counts.
+/// Client and server have a thread each, as the client and the agent have beside it.
 ///
 /// # Errors
 ///
 /// If a socket call fails.
 pub fn kernel_sockets(depth: usize, time: Duration) -> io::Result<f64> {
-    let apart = kernel_two_threads(depth, time)?;
-    let together = kernel_one_thread(depth, time)?;
-    Ok(apart.max(together))
+    let (mut client, mut server) = kernel_pair()?;
+    let serving = thread::spawn(move || -> io::Result<()> {
+        let mut owed = Owed::new();
+        while owed.read(&mut server)? > 0 {
+            owed.write(&mut server)?;
+        }
+        Ok(())
+    });
+    let mut asked = Asked::new(depth);
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        asked.write(&mut client)?;
+        asked.read(&mut client)?;
+    }
+    let rate = asked.answered as f64 / begin.elapsed().as_secs_f64();
+    drop(client);
+    // The connection is closed with replies under way, so an error there is as good as an end.
+    let _ = serving.join();
+    Ok(rate)
 }
 
 fn kernel_pair() -> io::Result<(TcpStream, TcpStream)> {
@@ -305,33 +326,48 @@ fn kernel_pair() -> io::Result<(TcpStream, TcpStream)> {
 /// The server's side of a kernel race: requests that came, replies that are owed.
 struct Owed {
     requests: Vec<u8>,
-    replies: Vec<u8>,
     request_bytes: usize,
-    reply_bytes: usize,
+    /// Replies that are owed and not yet in the batch.
+    owed: usize,
+    batch: Vec<u8>,
+    /// What replies are copied from, a random page each.
+    source: Vec<u8>,
+    random: Random,
 }
+
+/// Replies that go into one write: as many as a socket's send buffer takes.
+const BATCH_REPLIES: usize = 32;
 
 impl Owed {
     fn new() -> Self {
         Self {
             requests: vec![0; 128 * REQUEST_BYTES],
-            replies: vec![9; 32 * REPLY_BYTES],
             request_bytes: 0,
-            reply_bytes: 0,
+            owed: 0,
+            batch: Vec::with_capacity(BATCH_REPLIES * REPLY_BYTES),
+            source: vec![9; SOURCE_BYTES],
+            random: Random::new(7),
         }
     }
 
     fn read(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
         let bytes = stream.read(&mut self.requests)?;
         self.request_bytes += bytes;
-        self.reply_bytes += self.request_bytes / REQUEST_BYTES * REPLY_BYTES;
+        self.owed += self.request_bytes / REQUEST_BYTES;
         self.request_bytes %= REQUEST_BYTES;
         Ok(bytes)
     }
 
     fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        while self.reply_bytes > 0 {
-            let batch = self.reply_bytes.min(self.replies.len());
-            self.reply_bytes -= stream.write(&self.replies[..batch])?;
+        while self.owed > 0 {
+            self.batch.clear();
+            for _ in 0..self.owed.min(BATCH_REPLIES) {
+                let page = self.random.below((SOURCE_BYTES / REPLY_BYTES) as u64) as usize;
+                self.batch
+                    .extend_from_slice(&self.source[page * REPLY_BYTES..][..REPLY_BYTES]);
+                self.owed -= 1;
+            }
+            stream.write_all(&self.batch)?;
         }
         Ok(())
     }
@@ -372,46 +408,6 @@ impl Asked {
         self.answered += whole as u64;
         Ok(())
     }
-}
-
-fn kernel_two_threads(depth: usize, time: Duration) -> io::Result<f64> {
-    let (mut client, mut server) = kernel_pair()?;
-    let serving = thread::spawn(move || -> io::Result<()> {
-        let mut owed = Owed::new();
-        while owed.read(&mut server)? > 0 {
-            owed.write(&mut server)?;
-        }
-        Ok(())
-    });
-    let mut asked = Asked::new(depth);
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        asked.write(&mut client)?;
-        asked.read(&mut client)?;
-    }
-    let rate = asked.answered as f64 / begin.elapsed().as_secs_f64();
-    drop(client);
-    // The connection is closed with replies under way, so an error there is as good as an end.
-    let _ = serving.join();
-    Ok(rate)
-}
-
-fn kernel_one_thread(depth: usize, time: Duration) -> io::Result<f64> {
-    let (mut client, mut server) = kernel_pair()?;
-    client.set_nonblocking(true)?;
-    server.set_nonblocking(true)?;
-    let mut owed = Owed::new();
-    let mut asked = Asked::new(depth);
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        if asked.to_send_bytes > 0 {
-            unless_blocked(asked.write(&mut client))?;
-        }
-        unless_blocked(owed.read(&mut server).map(|_| ()))?;
-        unless_blocked(owed.write(&mut server))?;
-        unless_blocked(asked.read(&mut client))?;
-    }
-    Ok(asked.answered as f64 / begin.elapsed().as_secs_f64())
 }
 
 pub(super) fn unless_blocked(result: io::Result<()>) -> io::Result<()> {

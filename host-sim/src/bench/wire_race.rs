@@ -16,7 +16,7 @@ use dpu_firmware::limits::LARGE;
 use nvme_model::driver::DriverConfig;
 use nvme_model::model::{MemoryStore, ModelConfig, NamespaceConfig};
 
-use super::{REPLY_BYTES, rivals};
+use super::{REPLY_BYTES, SOURCE_BYTES, rivals};
 use crate::cli::{Exit, WireBenchArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
@@ -39,8 +39,8 @@ const IDLE_DEPTH: usize = 32;
 /// Rounds of everything.
 const ROUNDS: u32 = 5;
 
-/// The drive: larger than any cache, so that reads come from memory.
-const DRIVE_BYTES: u64 = 256 << 20;
+/// The drive.
+const DRIVE_BYTES: u64 = SOURCE_BYTES as u64;
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +53,14 @@ pub enum BenchError {
     Print(#[from] io::Error),
 }
 
+type Run = Box<dyn FnMut(Duration) -> Result<f64, String>>;
+
 /// One thing that is measured again and again.
 struct Contestant {
     case: String,
     who: &'static str,
     rates: Vec<f64>,
-    run: Box<dyn FnMut(Duration) -> Result<f64, String>>,
+    run: Run,
 }
 
 /// Runs the bench and prints it.
@@ -72,18 +74,19 @@ pub fn command(
     out: &mut dyn Write,
 ) -> Result<Exit, BenchError> {
     let mut contestants = contestants(args).map_err(BenchError::World)?;
+    let count = contestants.len() as u64;
     let time = args.time / ROUNDS;
     let mut progress = crate::progress::Progress::new(args.output.json);
-    progress.start("racing", u64::from(ROUNDS) * contestants.len() as u64);
+    progress.start("racing", u64::from(ROUNDS) * count);
     for round in 0..ROUNDS {
-        for at in 0..contestants.len() {
+        for (at, contestant) in contestants.iter_mut().enumerate() {
             if interrupt.requested() {
                 return Ok(Exit::Interrupted);
             }
-            let contestant = &mut contestants[at];
-            let rate = (contestant.run)(time).map_err(BenchError::World)?;
-            contestant.rates.push(rate);
-            progress.at(u64::from(round) * contestants.len() as u64 + at as u64 + 1);
+            contestant
+                .rates
+                .push((contestant.run)(time).map_err(BenchError::World)?);
+            progress.at(u64::from(round) * count + at as u64 + 1);
         }
     }
     progress.finish();
@@ -98,62 +101,53 @@ pub fn command(
     Ok(Exit::Success)
 }
 
+/// Who races in which case. With a delay on the wire the rivals, which have none, stay away.
 fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
+    let rtt = args.rtt;
     let mut all = Vec::new();
-    let mut add = |case: String, who, run: Box<dyn FnMut(Duration) -> Result<f64, String>>| {
+    let wanted = |case: &str| case.contains(&args.output.case);
+    let mut add = |case: &str, who: &'static str, run: Run| {
         all.push(Contestant {
-            case,
+            case: case.to_string(),
             who,
             rates: Vec::new(),
             run,
         });
     };
-    let rtt = args.rtt;
-    for depth in DEPTHS {
-        let mut ours = Reader::new(depth, 0, rtt)?;
-        add(
-            format!("wire-depth-{depth}"),
-            "outboard",
-            Box::new(move |time| ours.run(time)),
-        );
-        if rtt.is_zero() {
-            let bare = move |time| Ok(rivals::bare_smoltcp(depth, 0, time));
-            add(
-                format!("wire-depth-{depth}"),
-                "bare-smoltcp",
-                Box::new(bare),
-            );
+    let in_process = DEPTHS.map(|depth| (format!("wire-depth-{depth}"), depth, 0));
+    let crowded = IDLE.map(|idle| {
+        (
+            format!("wire-depth-{IDLE_DEPTH}-idle-{idle}"),
+            IDLE_DEPTH,
+            idle,
+        )
+    });
+    for (case, depth, idle) in in_process.into_iter().chain(crowded) {
+        if !wanted(&case) {
+            continue;
         }
-    }
-    for idle in IDLE {
-        let case = format!("wire-depth-{IDLE_DEPTH}-idle-{idle}");
-        let mut ours = Reader::new(IDLE_DEPTH, idle, rtt)?;
-        add(
-            case.clone(),
-            "outboard",
-            Box::new(move |time| ours.run(time)),
-        );
+        let mut ours = Reader::new(depth, idle, rtt)?;
+        add(&case, "outboard", Box::new(move |time| ours.run(time)));
         if rtt.is_zero() {
-            let bare = move |time| Ok(rivals::bare_smoltcp(IDLE_DEPTH, idle, time));
-            add(case, "bare-smoltcp", Box::new(bare));
+            let bare = move |time| Ok(rivals::bare_smoltcp(depth, idle, time));
+            add(&case, "bare-smoltcp", Box::new(bare));
         }
     }
     for depth in DEPTHS {
+        let case = format!("tcp-depth-{depth}");
+        if !wanted(&case) {
+            continue;
+        }
         let mut ours = Relayed::new(depth, rtt)?;
-        add(
-            format!("tcp-depth-{depth}"),
-            "outboard",
-            Box::new(move |time| ours.run(time)),
-        );
+        add(&case, "outboard", Box::new(move |time| ours.run(time)));
         if rtt.is_zero() {
             let bare =
                 move |time| rivals::kernel_sockets(depth, time).map_err(|error| error.to_string());
-            add(
-                format!("tcp-depth-{depth}"),
-                "kernel-sockets",
-                Box::new(bare),
-            );
+            add(&case, "kernel-sockets", Box::new(bare));
         }
+    }
+    if all.is_empty() {
+        return Err(format!("no case's name contains {:?}", args.output.case));
     }
     Ok(all)
 }
