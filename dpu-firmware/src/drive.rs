@@ -356,6 +356,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "what was not taken goes back to its owner"
+    )]
     fn send(
         &mut self,
         request: RequestIndex,

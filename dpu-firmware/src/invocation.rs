@@ -259,7 +259,7 @@ impl Invocation {
             lba,
             blocks,
         };
-        if at % block == 0 && left >= block && into.is_multiple_of(4) {
+        if at.is_multiple_of(block) && left >= block && into.is_multiple_of(4) {
             let bytes = (left.min(transfer_bytes_max) / block).max(1) * block;
             let Scratch::Lent(lent) = &mut self.scratch else {
                 return None;

@@ -17,7 +17,7 @@ use crate::limits::FRAMES_PER_TURN;
 use crate::net::PacketDevice;
 use crate::request::{Answer, Event, RequestIndex, State, Work};
 use crate::session::{CREDIT_BYTES, ConnectionIndex, Incoming, Phase, Sink, payload_cost_bytes};
-use crate::tenant::{Begun, Refused};
+use crate::tenant::Begun;
 
 /// Versions of the protocol that this agent speaks.
 const VERSIONS: core::ops::RangeInclusive<u16> = VERSION..=VERSION;
@@ -225,7 +225,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 self.requests[request].work = Work::Piece { last };
                 Sink::Upload(upload, request)
             }
-            Err(Refused(status, error)) => {
+            Err(refused) => {
+                let (status, error) = refused.told();
                 self.refuse(request, status, error);
                 Sink::Discard
             }

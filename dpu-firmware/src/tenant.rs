@@ -6,7 +6,7 @@
 
 use nvme_model::driver::{DriverState, NamespaceId};
 use nvme_model::seam::{Device, PAGE_BYTES};
-use protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, NAME_BYTES_MAX};
+use protocol::limits::FRAME_PAYLOAD_BYTES_MAX;
 use protocol::message::{
     AttachReply, AttachRequest, CallRequest, CloseRequest, DetachRequest, FlushRequest,
     LoadPieceRequest, LoadRequest, OpenReply, OpenRequest, ProgramsRequest, ReadRequest,
@@ -25,6 +25,11 @@ use crate::program_store::{Name, UploadIndex};
 use crate::request::{Answer, RequestIndex, Work};
 use crate::session::ConnectionIndex;
 
+const BAD_NAME: &str =
+    "a program's name is 1 to 32 printable ASCII characters, its image at least one byte";
+
+const _: () = assert!(protocol::limits::NAME_BYTES_MAX == 32, "BAD_NAME says 32");
+
 /// What became of a request when its head was read.
 #[derive(Debug)]
 pub enum Begun {
@@ -42,23 +47,60 @@ pub enum Begun {
 }
 
 /// Why a request is not taken on.
-#[derive(Debug)]
-pub struct Refused(pub Status, pub ErrorBody);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The status says it all.
+    Plain(Status),
+    /// A limit or an expectation was not met.
+    Limit(Status, u64, u64),
+    /// Offsets and lengths must be multiples of this many bytes.
+    Misaligned(u32),
+    /// The body decodes, and makes no sense.
+    Senseless(&'static str),
+    /// The program needs more objects than were named.
+    TooFewObjects {
+        /// It needs.
+        needed: usize,
+        /// Were named.
+        named: usize,
+    },
+}
+
+impl Refused {
+    /// What the client is told.
+    #[must_use]
+    pub fn told(self) -> (Status, ErrorBody) {
+        match self {
+            Refused::Plain(status) => (status, ErrorBody::None),
+            Refused::Limit(status, limit, got) => (status, ErrorBody::Limit { limit, got }),
+            Refused::Misaligned(block_bytes) => {
+                (Status::Misaligned, ErrorBody::Misaligned { block_bytes })
+            }
+            Refused::Senseless(why) => (Status::BadBody, ErrorBody::other(format_args!("{why}"))),
+            Refused::TooFewObjects { needed, named } => (
+                Status::BadBody,
+                ErrorBody::other(format_args!(
+                    "the program needs {needed} objects; {named} were named"
+                )),
+            ),
+        }
+    }
+}
 
 impl From<Status> for Refused {
     fn from(status: Status) -> Refused {
-        Refused(status, ErrorBody::None)
+        Refused::Plain(status)
     }
 }
 
 impl From<protocol::BadBody> for Refused {
     fn from(_: protocol::BadBody) -> Refused {
-        Refused(Status::BadBody, ErrorBody::None)
+        Refused::Plain(Status::BadBody)
     }
 }
 
-fn beyond(limit: u64, got: u64) -> Refused {
-    Refused(Status::TooLarge, ErrorBody::Limit { limit, got })
+const fn beyond(limit: u64, got: u64) -> Refused {
+    Refused::Limit(Status::TooLarge, limit, got)
 }
 
 impl<D: Device, N: PacketDevice> Agent<D, N> {
@@ -73,9 +115,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let payload = header.payload_bytes;
         let takes_payload = matches!(header.kind, Kind::Write | Kind::LoadPiece | Kind::Call);
         if payload > 0 && !takes_payload {
-            return Err(Refused(
-                Status::BadBody,
-                ErrorBody::other(format_args!("this kind of request carries no payload")),
+            return Err(Refused::Senseless(
+                "this kind of request carries no payload",
             ));
         }
         match header.kind {
@@ -125,20 +166,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .unwrap_or(capacity_bytes.saturating_sub(asked.offset));
         let end = asked.offset.checked_add(length).ok_or(Status::OutOfRange)?;
         if end > capacity_bytes || length == 0 {
-            return Err(Refused(
-                Status::OutOfRange,
-                ErrorBody::Limit {
-                    limit: capacity_bytes,
-                    got: end,
-                },
-            ));
+            return Err(Refused::Limit(Status::OutOfRange, capacity_bytes, end));
         }
-        if asked.offset % block != 0 || length % block != 0 {
-            let block_bytes = namespace.block_bytes;
-            return Err(Refused(
-                Status::Misaligned,
-                ErrorBody::Misaligned { block_bytes },
-            ));
+        if !asked.offset.is_multiple_of(block) || !length.is_multiple_of(block) {
+            return Err(Refused::Misaligned(namespace.block_bytes));
         }
         let object = Object {
             namespace: namespace.id,
@@ -216,12 +247,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let block_bytes = object.block_bytes;
         if payload == 0
             || !payload.is_multiple_of(block_bytes)
-            || asked.offset % u64::from(block_bytes) != 0
+            || !asked.offset.is_multiple_of(u64::from(block_bytes))
         {
-            return Err(Refused(
-                Status::Misaligned,
-                ErrorBody::Misaligned { block_bytes },
-            ));
+            return Err(Refused::Misaligned(block_bytes));
         }
         let limit = self.io_bytes_max().min(FRAME_PAYLOAD_BYTES_MAX);
         if payload > limit {
@@ -267,13 +295,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let named = !asked.name.is_empty() && asked.name.bytes().all(|b| b.is_ascii_graphic());
         let name = Name::try_from(asked.name).ok().filter(|_| named);
         let (Some(name), 1..) = (name, asked.total_bytes) else {
-            return Err(Refused(
-                Status::BadBody,
-                ErrorBody::other(format_args!(
-                    "a program's name is 1 to {NAME_BYTES_MAX} printable ASCII characters, its \
-                     image at least one byte"
-                )),
-            ));
+            return Err(Refused::Senseless(BAD_NAME));
         };
         let upload = self
             .programs
@@ -294,11 +316,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let left = upload.total_bytes - upload.received_bytes;
         if asked.offset != upload.received_bytes || payload == 0 || payload > left {
             let expected = u64::from(upload.received_bytes);
-            let error = ErrorBody::Limit {
-                limit: expected,
-                got: u64::from(asked.offset),
-            };
-            return Err(Refused(Status::BadOffset, error));
+            return Err(Refused::Limit(
+                Status::BadOffset,
+                expected,
+                u64::from(asked.offset),
+            ));
         }
         Ok(Begun::Piece {
             upload: index,
@@ -318,13 +340,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let program = self.programs.at(index).ok_or(Status::NoSuchProgram)?;
         let wanted = usize::from(program.header.objects);
         if asked.objects.len() < wanted {
-            return Err(Refused(
-                Status::BadBody,
-                ErrorBody::other(format_args!(
-                    "the program needs {wanted} objects; {} were named",
-                    asked.objects.len()
-                )),
-            ));
+            return Err(Refused::TooFewObjects {
+                needed: wanted,
+                named: asked.objects.len(),
+            });
         }
         let mut objects = [None; protocol::limits::OBJECTS_PER_INSTANCE_MAX];
         for (to, id) in objects.iter_mut().zip(&asked.objects) {
@@ -403,11 +422,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .ok_or(Status::NoSuchProgram)?;
         let limit = program.header.args_max;
         if payload > limit {
-            let error = ErrorBody::Limit {
-                limit: u64::from(limit),
-                got: u64::from(payload),
-            };
-            return Err(Refused(Status::ArgumentsTooLong, error));
+            let (limit, got) = (u64::from(limit), u64::from(payload));
+            return Err(Refused::Limit(Status::ArgumentsTooLong, limit, got));
         }
         if payload as usize > INLINE_PAYLOAD_BYTES {
             self.take_payload_pages(request, payload)?;
@@ -437,13 +453,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
 fn outside(object: &Object, offset: u64, length: u64) -> Refused {
     let got = offset.saturating_add(length);
-    Refused(
-        Status::OutOfRange,
-        ErrorBody::Limit {
-            limit: object.length_bytes,
-            got,
-        },
-    )
+    Refused::Limit(Status::OutOfRange, object.length_bytes, got)
 }
 
 /// A budget as asked for; 0 asks for the most there is.
