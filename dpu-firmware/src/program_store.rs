@@ -117,6 +117,8 @@ pub struct ProgramStore {
     uploads: Box<[Option<Upload>]>,
     buffers: Box<[Box<[u8]>]>,
     uploads_peak: usize,
+    /// Uploads that are complete and not yet hashed.
+    complete: usize,
     /// Upload whose hashing goes on next.
     turn: usize,
 }
@@ -142,6 +144,7 @@ impl ProgramStore {
             uploads: (0..uploads).map(|_| None).collect(),
             buffers: buffers.into_boxed_slice(),
             uploads_peak: 0,
+            complete: 0,
             turn: 0,
         }
     }
@@ -200,17 +203,23 @@ impl ProgramStore {
     pub fn complete(&mut self, index: UploadIndex, request: RequestIndex) {
         if let Some(Some(upload)) = self.uploads.get_mut(usize::from(index.0)) {
             upload.waiting = Some(request);
+            self.complete += 1;
         }
     }
 
     /// Drops an upload; the request that waited for its verdict, if any.
     pub fn drop_upload(&mut self, index: UploadIndex) -> Option<RequestIndex> {
-        self.uploads.get_mut(usize::from(index.0))?.take()?.waiting
+        let waiting = self.uploads.get_mut(usize::from(index.0))?.take()?.waiting;
+        self.complete -= usize::from(waiting.is_some());
+        waiting
     }
 
     /// Hashes one quantum of one complete upload. When an upload is done with, whom to tell
     /// what.
     pub fn step(&mut self) -> Option<(RequestIndex, Result<ProgramIndex, NotLoaded>)> {
+        if self.complete == 0 {
+            return None;
+        }
         let count = self.uploads.len();
         let at = (0..count)
             .map(|step| (self.turn + step) % count)
@@ -230,17 +239,15 @@ impl ProgramStore {
         }
         let upload = self.uploads[at].take()?;
         let request = upload.waiting?;
+        self.complete -= 1;
         let outcome = self.accept(at, upload);
         Some((request, outcome))
     }
 
     /// Whether [`ProgramStore::step`] has something to do.
     #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.uploads
-            .iter()
-            .flatten()
-            .any(|upload| upload.waiting.is_some())
+    pub const fn has_work(&self) -> bool {
+        self.complete > 0
     }
 
     fn accept(&mut self, buffer: usize, upload: Upload) -> Result<ProgramIndex, NotLoaded> {

@@ -96,13 +96,6 @@ impl Queue {
         }
         false
     }
-
-    /// Moves everything that waits in `other` behind what waits here.
-    pub fn append(&mut self, requests: &mut Requests, other: &mut Queue) {
-        while let Some(index) = other.pop(requests) {
-            self.push(requests, index);
-        }
-    }
 }
 
 /// A round-robin of connections, each at most once.
@@ -160,5 +153,64 @@ impl Ring {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::ConnectionIndex;
+    use proptest::prelude::*;
+    use protocol::{Kind, RequestId};
+    use std::collections::VecDeque;
+
+    proptest! {
+        /// A queue does what a `VecDeque` does, whatever is pushed, popped and removed.
+        #[test]
+        fn a_queue_is_a_queue(steps in prop::collection::vec((0u8..3, 0usize..8), 1..200)) {
+            let mut requests = Requests::new(8);
+            let all: Vec<RequestIndex> = (0..8)
+                .map(|id| requests.take(ConnectionIndex(0), RequestId(id), Kind::Read).unwrap())
+                .collect();
+            let mut queue = Queue::new();
+            let mut wanted = VecDeque::new();
+            for (step, which) in steps {
+                let index = all[which];
+                match step {
+                    0 if !wanted.contains(&index) => {
+                        queue.push(&mut requests, index);
+                        wanted.push_back(index);
+                    }
+                    1 => prop_assert_eq!(queue.pop(&mut requests), wanted.pop_front()),
+                    _ => {
+                        let at = wanted.iter().position(|it| *it == index);
+                        let there = at.and_then(|at| wanted.remove(at)).is_some();
+                        prop_assert_eq!(queue.remove(&mut requests, index), there);
+                    }
+                }
+                prop_assert_eq!(queue.front(), wanted.front().copied());
+                prop_assert_eq!(queue.len(), wanted.len());
+                prop_assert_eq!(queue.is_empty(), wanted.is_empty());
+            }
+        }
+
+        /// A ring holds each connection at most once, in the order of their first push.
+        #[test]
+        fn a_ring_holds_each_once(steps in prop::collection::vec(prop::option::of(0u16..6), 1..200)) {
+            let mut ring = Ring::new(6);
+            let mut wanted: VecDeque<u16> = VecDeque::new();
+            for step in steps {
+                match step {
+                    Some(index) => {
+                        ring.push(index);
+                        if !wanted.contains(&index) {
+                            wanted.push_back(index);
+                        }
+                    }
+                    None => prop_assert_eq!(ring.pop(), wanted.pop_front()),
+                }
+                prop_assert_eq!(ring.len(), wanted.len());
+            }
+        }
     }
 }

@@ -30,6 +30,8 @@ enum Sent {
     Blocked,
     /// Nothing waits.
     Nothing,
+    /// The agent has closed its side.
+    Closed,
 }
 
 impl<D: Device, N: PacketDevice> Agent<D, N> {
@@ -108,6 +110,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                         .get_or_insert(now_us);
                 }
                 Sent::Nothing => self.connections[index].stalled_since_us = None,
+                Sent::Closed => {}
             }
         }
     }
@@ -277,7 +280,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             connection.notice = None;
         }
         self.net.close(net);
-        Sent::Nothing
+        // A client that never closes its side is reset in the end, like one that never reads.
+        connection.stalled_since_us.get_or_insert(self.now_us);
+        Sent::Closed
     }
 
     /// Nothing of a connection is in flight: it may be closed, or forgotten.
@@ -405,18 +410,20 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         if let Some(upload) = self.connections[index].upload.take() {
             self.programs.drop_upload(upload);
         }
-        while self.connections[index].instances > 0 {
-            let Some(instance) = self.instances.owned_by(index).next() else {
-                break;
-            };
+        let mut from = 0;
+        while self.connections[index].instances > 0
+            && let Some(instance) = self.instances.next_owned(index, from)
+        {
             self.remove_instance(index, instance);
+            from = instance;
         }
-        while self.connections[index].objects > 0 {
-            let Some(object) = self.objects.owned_by(index).next() else {
-                break;
-            };
+        let mut from = 0;
+        while self.connections[index].objects > 0
+            && let Some(object) = self.objects.next_owned(index, from)
+        {
             self.objects.remove(object);
             self.connections[index].objects -= 1;
+            from = object;
         }
         self.counters.connections_closed += 1;
         self.connections.close(index);

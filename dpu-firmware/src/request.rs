@@ -376,3 +376,81 @@ pub struct Blocks {
     /// How many.
     pub count: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 9] = [
+        State::Free,
+        State::Receiving,
+        State::WantsDrive,
+        State::AtDrive,
+        State::WantsInvocation,
+        State::Runnable,
+        State::Flushing,
+        State::Digesting,
+        State::Replying,
+    ];
+
+    const EVENTS: [Event; 9] = [
+        Event::Arrived,
+        Event::NeedsDrive,
+        Event::Submitted,
+        Event::NeedsInvocation,
+        Event::MayRun,
+        Event::Flushes,
+        Event::Digests,
+        Event::Answered,
+        Event::Done,
+    ];
+
+    #[test]
+    fn every_state_is_reached_and_left() {
+        for state in STATES {
+            let reached = STATES
+                .iter()
+                .any(|from| EVENTS.iter().any(|event| from.on(*event) == Some(state)));
+            assert!(reached, "{state:?} is never reached");
+            assert!(
+                EVENTS.iter().any(|event| state.on(*event).is_some()),
+                "{state:?} is a trap"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_is_answered_once_and_freed_by_its_answer_alone() {
+        for state in STATES {
+            let answered = state.on(Event::Answered);
+            let may = !matches!(state, State::Free | State::Replying);
+            assert_eq!(answered, may.then_some(State::Replying), "{state:?}");
+            let done = state.on(Event::Done);
+            assert_eq!(
+                done,
+                (state == State::Replying).then_some(State::Free),
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn slots_come_back() {
+        let mut requests = Requests::new(2);
+        let take = |requests: &mut Requests, id| {
+            requests.take(ConnectionIndex(0), RequestId(id), Kind::Read)
+        };
+        let first = take(&mut requests, 1).unwrap();
+        let second = take(&mut requests, 2).unwrap();
+        assert_ne!(first, second);
+        assert!(take(&mut requests, 3).is_none());
+        requests.advance(first, Event::Answered);
+        requests.advance(first, Event::Done);
+        requests.give(first);
+        assert_eq!(
+            (requests.used(), requests.peak(), requests.total()),
+            (1, 2, 2)
+        );
+        assert!(take(&mut requests, 4).is_some());
+    }
+}

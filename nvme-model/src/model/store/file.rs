@@ -71,7 +71,7 @@ impl Default for FileStoreOptions {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It cannot be opened.
-    #[error("cannot open {path}: {source}")]
+    #[error("cannot open {path}: {source}{}", remedy(source))]
     Open {
         /// Which.
         path: String,
@@ -94,6 +94,16 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What to do about a file that cannot be opened.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "; make it first, for instance with `truncate -s 1G FILE`",
+        io::ErrorKind::PermissionDenied => "; it must be readable and writable for you",
+        io::ErrorKind::IsADirectory => "; name a file or a block device",
+        _ => "",
+    }
 }
 
 /// Blocks in a file or on a block device.
