@@ -10,7 +10,6 @@
 //! | `command` | `host-sim demo` from its arguments to its exit status |
 //! | `plan` | which keys |
 //! | `calls` | arguments and replies of the programs that are called |
-//! | `chain` | the chain of cells that `chase` follows, to measure a read on the DPU |
 //! | `spin` | the program that only counts, to measure an instruction |
 //! | `drive` | the loop that keeps a number of lookups in flight; the same for all that is measured |
 //! | `jobs` | what is kept in flight: pushdown, remote, probes |
@@ -22,7 +21,6 @@
 pub mod answers;
 pub mod calibration;
 pub mod calls;
-pub mod chain;
 pub mod check;
 pub mod command;
 pub mod drive;

@@ -185,15 +185,9 @@ fn over_relay(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
-    let delay_us = (args.rtt.as_micros() / 2) as u64;
-    let slots = if delay_us == 0 { 16 } else { 1024 };
     let simulator = Simulator::new(SimulatorConfig {
         model,
-        wire: WireConfig {
-            slots,
-            delay_us,
-            ..WireConfig::default()
-        },
+        wire: WireConfig::with_round_trip(args.rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: entropy(),

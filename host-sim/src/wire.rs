@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use dpu_firmware::net::{Link, Medium, PacketDevice, PacketReceive, PacketTransmit};
 
@@ -40,6 +41,26 @@ impl Default for WireConfig {
             reorder_ppm: 0,
             damage_ppm: 0,
             seed: 0,
+        }
+    }
+}
+
+impl WireConfig {
+    /// A wire whose round trip is `round_trip` longer than its packets' handling, with slots for
+    /// `packets` under way in each direction. Without any delay a few slots are best.
+    #[must_use]
+    pub fn with_round_trip(round_trip: Duration, packets: usize) -> WireConfig {
+        let plain = WireConfig::default();
+        let delay_us = (round_trip.as_micros() / 2) as u64;
+        let slots = if delay_us == 0 {
+            plain.slots
+        } else {
+            plain.slots + packets
+        };
+        WireConfig {
+            slots,
+            delay_us,
+            ..plain
         }
     }
 }

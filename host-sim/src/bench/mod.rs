@@ -1,7 +1,6 @@
 //! Load generators and the rivals they are compared with.
 
 pub mod rivals;
-pub mod stacks;
 pub mod wire_race;
 
 /// Bytes of a request in the network benches.

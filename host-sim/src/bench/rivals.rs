@@ -3,7 +3,7 @@
 //! Each rival serves 64-byte requests with 4 KiB replies, both ends on this machine, and is
 //! written as one who wants it to win would write it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,12 +17,14 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
-use super::stacks::BUFFER_BYTES;
 use super::{REPLY_BYTES, REQUEST_BYTES, SOURCE_BYTES};
 use crate::random::Random;
 use crate::wire::{MTU, WireConfig, WireEnd, WireReceive, WireTransmit, wire};
 
 const PORT: u16 = 4420;
+
+/// Receive and send buffer of every connection of plain smoltcp.
+const BUFFER_BYTES: usize = 128 << 10;
 
 /// Requests per second between two plain smoltcp stacks, one interface and all sockets each,
 /// on one thread over the in-process wire: `depth` requests in flight on one connection, beside
@@ -374,16 +376,16 @@ impl Owed {
 }
 
 /// The client's side: requests that may be sent, replies that came.
-pub(super) struct Asked {
+struct Asked {
     requests: Vec<u8>,
     replies: Vec<u8>,
     to_send_bytes: usize,
     partial: usize,
-    pub(super) answered: u64,
+    answered: u64,
 }
 
 impl Asked {
-    pub(super) fn new(depth: usize) -> Self {
+    fn new(depth: usize) -> Self {
         Self {
             requests: vec![7; depth * REQUEST_BYTES],
             replies: vec![0; 256 << 10],
@@ -393,26 +395,19 @@ impl Asked {
         }
     }
 
-    pub(super) fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         while self.to_send_bytes > 0 {
             self.to_send_bytes -= stream.write(&self.requests[..self.to_send_bytes])?;
         }
         Ok(())
     }
 
-    pub(super) fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         self.partial += stream.read(&mut self.replies)?;
         let whole = self.partial / REPLY_BYTES;
         self.partial %= REPLY_BYTES;
         self.to_send_bytes += whole * REQUEST_BYTES;
         self.answered += whole as u64;
         Ok(())
-    }
-}
-
-pub(super) fn unless_blocked(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-        other => other,
     }
 }

@@ -153,19 +153,13 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
 }
 
 fn machine(rtt: Duration, connections: usize) -> Result<Simulator, String> {
-    let delay_us = (rtt.as_micros() / 2) as u64;
-    let slots = if delay_us == 0 { 16 } else { 1024 };
     let store = MemoryStore::new(DRIVE_BYTES);
     Simulator::new(SimulatorConfig {
         model: ModelConfig {
             namespaces: vec![NamespaceConfig::new(store, REPLY_BYTES as u32)],
             ..ModelConfig::default()
         },
-        wire: WireConfig {
-            slots,
-            delay_us,
-            ..WireConfig::default()
-        },
+        wire: WireConfig::with_round_trip(rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,

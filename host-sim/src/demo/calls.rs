@@ -3,6 +3,9 @@
 //! The layouts are those at the top of `programs/src/sqlite_get.c` and `chase.c`, and of
 //! [`super::spin`].
 
+use programs::chase::ChaseArgs;
+use programs::sqlite::SqliteGetArgs;
+
 use super::world::Failure;
 use crate::sqlite::Table;
 
@@ -36,27 +39,19 @@ pub struct ShippedCalls {
 }
 
 impl Calls for ShippedCalls {
-    /// `struct sqlite_get_args`: rowid, root page, page and reserved bytes, flags.
-    ///
     /// The page size is given, so that the header is not read for each lookup; what it says was
     /// checked once, by [`crate::sqlite::Header`].
     fn lookup(&self, rowid: i64, args: &mut Vec<u8>) {
-        let Table {
-            root_page,
-            page_bytes,
-            usable_bytes,
-            ..
-        } = self.table;
+        let table = &self.table;
+        let wanted = SqliteGetArgs {
+            rowid,
+            root_page: table.root_page,
+            page_bytes: table.page_bytes,
+            reserved_bytes: table.page_bytes.saturating_sub(table.usable_bytes),
+            wal_ok: false,
+        };
         args.clear();
-        args.extend_from_slice(&rowid.to_le_bytes());
-        for word in [
-            root_page,
-            page_bytes,
-            page_bytes.saturating_sub(usable_bytes),
-            0,
-        ] {
-            args.extend_from_slice(&word.to_le_bytes());
-        }
+        args.extend_from_slice(&wanted.to_bytes());
     }
 
     fn found<'r>(&self, result: Result<&'r [u8], Failure>) -> Result<Option<&'r [u8]>, Failure> {
@@ -68,14 +63,17 @@ impl Calls for ShippedCalls {
         }
     }
 
-    /// `struct chase_args`: offset of the first cell, hops, bytes of a cell.
     fn chase(&self, hops: u32, turn: u64, args: &mut Vec<u8>) {
         // A step that shares no factor with most numbers of cells spreads the starts.
         let cell = turn.wrapping_mul(0x9e37_79b1) % u64::from(self.cells.max(1));
+        let start = cell * u64::from(self.cell_bytes);
+        let wanted = ChaseArgs {
+            start,
+            hops,
+            stride: self.cell_bytes,
+        };
         args.clear();
-        args.extend_from_slice(&(cell * u64::from(self.cell_bytes)).to_le_bytes());
-        args.extend_from_slice(&hops.to_le_bytes());
-        args.extend_from_slice(&self.cell_bytes.to_le_bytes());
+        args.extend_from_slice(&wanted.to_bytes());
     }
 
     /// The rounds.

@@ -1,12 +1,13 @@
 //! `host-sim demo`, from its arguments to its exit status, over a world that the caller opens.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use programs::chase::{self, STRIDE_BYTES_MAX};
+
 use super::calls::ShippedCalls;
-use super::chain;
 use super::plan::{PlanError, plan};
 use super::run::{ROUNDS, RunError, Setup, run};
 use super::world::World;
@@ -218,7 +219,7 @@ impl Files {
     /// Writes the chain; with it, all that a world needs is there.
     fn spec(&self, args: &DemoArgs, table: Table) -> Result<WorldSpec, DemoError> {
         let placement = Placement::of(&self.database)?;
-        let cell_bytes = chain::cell_bytes(placement.header.page_bytes);
+        let cell_bytes = placement.header.page_bytes.min(STRIDE_BYTES_MAX);
         let cells = placement.bytes().min(CHAIN_BYTES_MAX) / u64::from(cell_bytes);
         let spec = WorldSpec {
             database: self.database.clone(),
@@ -231,7 +232,11 @@ impl Files {
             rtt: args.rtt,
             drive_latency: args.drive_latency,
         };
-        write_chain(&spec.chain, spec.cells, cell_bytes).map_err(|source| DemoError::Write {
+        fs::write(
+            &spec.chain,
+            chase::build(spec.cells, cell_bytes, CHAIN_SEED),
+        )
+        .map_err(|source| DemoError::Write {
             path: spec.chain.clone(),
             source,
         })?;
@@ -254,11 +259,6 @@ fn told<'p>(
         progress.at(now.done);
         !interrupt.requested()
     }
-}
-
-fn write_chain(path: &Path, cells: u32, cell_bytes: u32) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
-    chain::write(&mut out, cells, cell_bytes, CHAIN_SEED)
 }
 
 #[cfg(test)]

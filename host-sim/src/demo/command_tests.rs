@@ -3,6 +3,7 @@
 use clap::Parser;
 use rusqlite::Connection;
 use serde_json::Value;
+use std::path::Path;
 
 use super::*;
 use crate::cli::{Cli, Command};

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::demo::calls::ShippedCalls;
+use crate::demo::drive;
 use crate::demo::plan::plan;
 use crate::demo::virtual_world::{HEADERS, Virtual};
-use crate::demo::{chain, drive};
 
 /// A table of 3000 rows with even rowids, three levels deep at 512-byte pages.
 struct Fixture {
@@ -41,8 +41,7 @@ impl Fixture {
     }
 
     fn world(&self) -> Virtual {
-        let mut cells = Vec::new();
-        chain::write(&mut cells, 64, 512, 1).unwrap();
+        let cells = programs::chase::build(64, 512, 1);
         Virtual::new(self.file.clone(), cells, self.table.table)
     }
 

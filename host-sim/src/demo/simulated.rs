@@ -10,18 +10,14 @@ use ebpf::{EntryKind, ImageBuilder};
 use nvme_model::driver::DriverConfig;
 use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfig};
 
+use programs::sqlite;
+
 use super::command::WorldSpec;
 use super::spin;
 use super::world::{Done, Failure, Instance, WireCounters, World};
 use crate::local::{LocalStream, Shared};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
-
-/// Slots of a wire without delay: few, so that the packets stay in the cache.
-const SLOTS: usize = 16;
-
-/// The largest page that `sqlite_get` takes; beyond it is `sqlite_get_64k`.
-const SMALL_PAGE_BYTES: u32 = 4096;
 
 /// A world as [`WorldSpec`] asks for.
 pub struct SimulatedWorld {
@@ -54,12 +50,9 @@ impl SimulatedWorld {
         let mut client = Client::new(stream, &Config::default()).map_err(sentence)?;
         let database = client.open(1, 0, None).map_err(sentence)?.id;
         let chain = client.open(2, 0, None).map_err(sentence)?.id;
-        let (name, object) = if spec.table.page_bytes <= SMALL_PAGE_BYTES {
-            ("sqlite_get", programs::SQLITE_GET)
-        } else {
-            ("sqlite_get_64k", programs::SQLITE_GET_64K)
-        };
-        let lookup = attach(&mut client, name, &linked(name, object)?, &[database])?;
+        let get = sqlite::program_for(spec.table.page_bytes);
+        let image = linked(get.name, get.object)?;
+        let lookup = attach(&mut client, get.name, &image, &[database])?;
         let chase = attach(
             &mut client,
             "chase",
@@ -187,24 +180,14 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
         namespace(&spec.database, block_bytes)?,
         namespace(&spec.chain, block_bytes)?,
     ];
-    let delay_us = (spec.rtt.as_micros() / 2) as u64;
-    // With a delay packets are under way for long, several of each lane.
-    let slots = if delay_us == 0 {
-        SLOTS
-    } else {
-        SLOTS + 8 * spec.lanes
-    };
     Ok(SimulatorConfig {
         model: ModelConfig {
             namespaces,
             read_latency_us: spec.drive_latency.as_micros() as u64,
             ..ModelConfig::default()
         },
-        wire: WireConfig {
-            slots,
-            delay_us,
-            ..WireConfig::default()
-        },
+        // Each lane may have several packets under way.
+        wire: WireConfig::with_round_trip(spec.rtt, 8 * spec.lanes),
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
