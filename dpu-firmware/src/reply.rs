@@ -64,7 +64,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         let pages = core::mem::take(&mut slot.pages);
-        if !matches!(slot.work, Work::Read(_)) {
+        if matches!(slot.work, Work::Read(_)) {
+            self.connections[slot.connection].read_pages -= pages.len() as u32;
+        } else {
             self.payload_pages_used -= pages.len();
         }
         self.pages.give(pages);
