@@ -10,11 +10,13 @@
 //! one is told not to read.
 
 mod frames;
+mod neighbour;
 mod peer;
 mod program;
 mod settings;
 
 pub use frames::{Frame, checked_frame, encoded, forged_header, frame, frames};
+pub use neighbour::Neighbour;
 pub use peer::{Ended, PeerId};
 pub use program::{Image, image};
 pub use settings::{NamespaceSettings, Settings, TINY, pattern};
@@ -475,6 +477,15 @@ impl World {
         let id = self.peers[peer.0].id;
         self.simulator.far().abort(id);
         self.make_due(peer);
+    }
+
+    /// Closes every connection but one.
+    pub fn close_all_but(&mut self, kept: PeerId) {
+        for peer in 0..self.peers.len() {
+            if peer != kept.0 {
+                self.close(PeerId(peer));
+            }
+        }
     }
 
     /// How much of a pool of the agent is in use.
