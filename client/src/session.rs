@@ -27,6 +27,7 @@ pub use reply::{EpochChange, Reply, Ticket};
 use in_flight::{InFlight, Table};
 use incoming::Incoming;
 use outgoing::Outgoing;
+use protocol::limits::{INLINE_PAYLOAD_BYTES, payload_cost_bytes};
 use protocol::message::{CancelRequest, FlushReply, Request, WriteReply};
 use protocol::{
     AgentHello, ClientHello, Features, Header, Kind, RequestId, Status, checksum::crc32c,
@@ -114,7 +115,8 @@ impl Session {
         self.credits
     }
 
-    /// Request payload bytes that could be submitted now.
+    /// Byte credit left for payloads of requests, each of which costs
+    /// [`payload_cost_bytes`].
     pub fn credit_bytes(&self) -> u32 {
         self.credit_bytes
     }
@@ -158,19 +160,19 @@ impl Session {
         payload: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<Ticket, SubmitError> {
-        let payload_bytes = self.admit(payload)?;
+        let payload_cost = self.admit(payload)?;
         let slot = self.table.free_slot().ok_or(SubmitError::NoCredit)?;
         let id = self.next_id(slot);
         self.write_frame(R::KIND, id, request, payload)?;
         self.sequence += 1;
         self.credits -= 1;
-        self.credit_bytes -= payload_bytes;
+        self.credit_bytes -= payload_cost;
         self.table.insert(
             slot,
             InFlight {
                 id,
                 kind: R::KIND,
-                payload_bytes,
+                payload_cost,
                 reply_start: buffer.len(),
                 reply_bytes_max: request.reply_payload_max() as usize,
                 abandoned: false,
@@ -273,6 +275,7 @@ impl Session {
         }
     }
 
+    /// What the payload takes of the byte credit.
     fn admit(&self, payload: &[u8]) -> Result<u32, SubmitError> {
         if let Some(error) = &self.ended {
             return Err(SubmitError::Ended(error.clone()));
@@ -290,10 +293,17 @@ impl Session {
                 });
             }
         };
-        if self.credits == 0 || payload_bytes > self.credit_bytes {
+        let cost = payload_cost_bytes(payload_bytes);
+        if cost > terms.credit_bytes {
+            return Err(SubmitError::PayloadTooLong {
+                got: payload.len(),
+                limit: INLINE_PAYLOAD_BYTES as u32,
+            });
+        }
+        if self.credits == 0 || cost > self.credit_bytes {
             return Err(SubmitError::NoCredit);
         }
-        Ok(payload_bytes)
+        Ok(cost)
     }
 
     /// Ids rise by the sequence; the slot in the low half finds the request again at once.
@@ -343,7 +353,7 @@ impl Session {
         };
         let room = u32::from(u16::MAX).saturating_sub(self.table.len() as u32);
         self.credits = (self.credits + u32::from(request.credits)).min(room);
-        self.credit_bytes += request.payload_bytes;
+        self.credit_bytes += request.payload_cost;
         self.note_epoch(&request);
         if request.abandoned {
             self.recycle(Reply::of(request));

@@ -57,6 +57,8 @@ pub(crate) enum Submitted {
     Yes,
     /// Something it needs is all in use: later.
     Later,
+    /// Its connection holds its share of what it needs; others may get on.
+    Passed,
 }
 
 /// Flushes of one namespace: those at the drive and those that came later.
@@ -169,6 +171,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         match completion.result {
             Err(error) => {
+                let index = self.requests[request].connection;
+                self.connections[index].read_pages -= pages.len() as u32;
                 self.pages.give(pages);
                 self.drive_error(request, error);
             }
@@ -253,7 +257,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             _ => return,
         }
         self.submit_flushes();
-        for _ in 0..self.config.limits.requests {
+        let mut passed_over = 0;
+        while passed_over < self.wants_drive.len() {
             let Some(slot) = self.wants_drive.pop() else {
                 return;
             };
@@ -267,7 +272,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 _ => {
                     self.connections[index].drive.pop(&mut self.requests);
                     let submitted = self.continue_reading(request);
-                    if submitted == Submitted::Later {
+                    if submitted != Submitted::Yes {
                         // It is back in the queue; its turn comes again.
                         return;
                     }
@@ -279,6 +284,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Submitted::Later => {
                     self.wants_drive.push(slot);
                     return;
+                }
+                Submitted::Passed => {
+                    self.wants_drive.push(slot);
+                    passed_over += 1;
                 }
                 Submitted::Yes => {
                     self.connections[index].drive.pop(&mut self.requests);
@@ -304,8 +313,15 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     fn submit_read(&mut self, request: RequestIndex, placed: Placed) -> Submitted {
         let count = (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
         debug_assert!(count <= READ_PAGES_MIN);
-        if self.read_pages_free() < count || self.driver.free_slots(QUEUE) == 0 {
+        let free = self.read_pages_free();
+        if free < count || self.driver.free_slots(QUEUE) == 0 {
             return Submitted::Later;
+        }
+        // A connection never holds more than it leaves free: however many read without taking
+        // their replies, there is something left for the next.
+        let index = self.requests[request].connection;
+        if self.connections[index].read_pages as usize + count > free {
+            return Submitted::Passed;
         }
         let Some(pages) = self.pages.take(count) else {
             return Submitted::Later;
@@ -322,7 +338,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             bytes: placed.covering_bytes,
         };
         match self.send(request, operation, transfer) {
-            Ok(()) => Submitted::Yes,
+            Ok(()) => {
+                self.connections[index].read_pages += count as u32;
+                Submitted::Yes
+            }
             Err(pages) => {
                 self.pages.give(pages);
                 Submitted::Later

@@ -301,19 +301,20 @@ impl ProgramStore {
     /// The program of an id on the wire.
     #[must_use]
     pub fn find(&self, id: u32) -> Option<ProgramIndex> {
-        let index = ProgramIndex(id as u16);
+        let index = ProgramIndex((id >> 16) as u16);
         let slot = self.slots.get(usize::from(index.0))?;
-        (slot.program.is_some() && u32::from(slot.generation) == id >> 16).then_some(index)
+        (slot.program.is_some() && slot.generation == id as u16).then_some(index)
     }
 
-    /// The id of a program on the wire.
+    /// The id of a program on the wire: ids rise with the slots, so that a list in the order
+    /// of slots is one in the order of ids.
     #[must_use]
     pub fn id(&self, index: ProgramIndex) -> u32 {
         let generation = self
             .slots
             .get(usize::from(index.0))
             .map_or(0, |slot| slot.generation);
-        u32::from(generation) << 16 | u32::from(index.0)
+        program_id(usize::from(index.0), generation)
     }
 
     fn find_name(&self, name: &str) -> Option<ProgramIndex> {
@@ -350,21 +351,17 @@ impl ProgramStore {
         true
     }
 
-    /// Programs in the order of their slots, from the one after the slot of id `after`; 0
-    /// starts at the first.
+    /// Programs in the order of their ids, from the first whose id is above `after`.
     pub fn list(&self, after: u32) -> impl Iterator<Item = (u32, &StoredProgram)> {
-        let from = if after == 0 {
-            0
-        } else {
-            usize::from(after as u16) + 1
-        };
+        let from = (after >> 16) as usize;
         self.slots
             .iter()
             .enumerate()
             .skip(from)
-            .filter_map(|(index, slot)| {
-                let id = u32::from(slot.generation) << 16 | index as u32;
-                slot.program.as_ref().map(|program| (id, program))
+            .filter_map(move |(index, slot)| {
+                let id = program_id(index, slot.generation);
+                let program = slot.program.as_ref().filter(|_| id > after)?;
+                Some((id, program))
             })
     }
 
@@ -395,6 +392,10 @@ impl ProgramStore {
             idle.then_some((UploadIndex(at as u16), upload.connection))
         })
     }
+}
+
+const fn program_id(index: usize, generation: u16) -> u32 {
+    (index as u32) << 16 | generation as u32
 }
 
 /// What this agent cannot run, said before it is tried.

@@ -133,8 +133,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         Served::More
     }
 
-    fn refuse_hello(&mut self, index: ConnectionIndex, status: Status) {
-        self.counters.connections_refused += 1;
+    /// Tells a client in place of a hello why it gets none.
+    pub(crate) fn refuse_hello(&mut self, index: ConnectionIndex, status: Status) {
+        self.counters.connections_refused += u64::from(status != Status::ShuttingDown);
         let connection = &mut self.connections[index];
         connection.phase = Phase::Closing;
         connection.notice = None;
@@ -316,7 +317,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// A frame is here whole: its request goes where its work is done.
     fn payload_complete(&mut self, index: ConnectionIndex, incoming: Incoming) {
-        if let Some((checksum, expected)) = incoming.checksum
+        if let Some((checksum, expected)) = incoming.checksum.clone()
             && checksum.finish() != expected
         {
             let id = match incoming.sink {
@@ -324,6 +325,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Sink::Discard => RequestId::NONE,
             };
             self.close_with(index, Status::BadPayloadCrc, id);
+            self.abandon(incoming);
             return;
         }
         match incoming.sink {

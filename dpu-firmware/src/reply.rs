@@ -26,12 +26,10 @@ const CHECKED_PAYLOAD_BYTES_MAX: u32 = PAGE_BYTES as u32;
 enum Sent {
     /// A frame is out; there may be more.
     Frame,
-    /// The send buffer is full.
+    /// Nothing more can be done until the client reads, or closes.
     Blocked,
     /// Nothing waits.
     Nothing,
-    /// The agent has closed its side.
-    Closed,
 }
 
 impl<D: Device, N: PacketDevice> Agent<D, N> {
@@ -66,7 +64,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         let pages = core::mem::take(&mut slot.pages);
-        if !matches!(slot.work, Work::Read(_)) {
+        if matches!(slot.work, Work::Read(_)) {
+            self.connections[slot.connection].read_pages -= pages.len() as u32;
+        } else {
             self.payload_pages_used -= pages.len();
         }
         self.pages.give(pages);
@@ -110,7 +110,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                         .get_or_insert(now_us);
                 }
                 Sent::Nothing => self.connections[index].stalled_since_us = None,
-                Sent::Closed => {}
             }
         }
     }
@@ -280,9 +279,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             connection.notice = None;
         }
         self.net.close(net);
-        // A client that never closes its side is reset in the end, like one that never reads.
-        connection.stalled_since_us.get_or_insert(self.now_us);
-        Sent::Closed
+        // The client closes too, or is reset as one that does not read.
+        Sent::Blocked
     }
 
     /// Nothing of a connection is in flight: it may be closed, or forgotten.
@@ -320,6 +318,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         if let Some(incoming) = connection.incoming.take() {
             self.abandon(incoming);
         }
+        // While bytes are unread the network keeps the connection.
+        let rest = self.net.unread(net);
+        self.net.consume(net, rest);
         if self.connections[index].outstanding == 0 {
             self.net.close(net);
         }
@@ -328,11 +329,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// A rule was broken, or the agent goes: what is in flight is cancelled and answered,
     /// then the client is told why, then the connection ends.
     pub(crate) fn close_with(&mut self, index: ConnectionIndex, status: Status, id: RequestId) {
-        if matches!(
-            self.connections[index].phase,
-            Phase::Free | Phase::Lost | Phase::Closing
-        ) {
-            return;
+        match self.connections[index].phase {
+            Phase::Free | Phase::Lost | Phase::Closing => return,
+            Phase::Hello { .. } => return self.refuse_hello(index, status),
+            Phase::Open | Phase::Finishing => {}
         }
         self.counters.connections_refused += u64::from(status != Status::ShuttingDown);
         let connection = &mut self.connections[index];

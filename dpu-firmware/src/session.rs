@@ -121,6 +121,8 @@ pub struct Connection {
     pub instances: u16,
     /// Invocations that run for it.
     pub invocations: u16,
+    /// Pages that its reads hold, at the drive or waiting to be sent.
+    pub read_pages: u32,
     /// Since when replies wait without any of it being sent, microseconds.
     pub stalled_since_us: Option<u64>,
 }
@@ -159,6 +161,7 @@ impl Connection {
             objects: 0,
             instances: 0,
             invocations: 0,
+            read_pages: 0,
             stalled_since_us: None,
         }
     }

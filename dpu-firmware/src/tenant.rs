@@ -113,8 +113,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         body: &[u8],
     ) -> Result<Begun, Refused> {
         let payload = header.payload_bytes;
+        // Of a kind that is not known, nothing is known of its payload either.
         let takes_payload = matches!(header.kind, Kind::Write | Kind::LoadPiece | Kind::Call);
-        if payload > 0 && !takes_payload {
+        if payload > 0 && !takes_payload && header.kind.name().is_some() {
             return Err(Refused::Senseless(
                 "this kind of request carries no payload",
             ));

@@ -27,7 +27,8 @@
 //! - **Credits**: the hello grants a number of requests, and of request payload bytes, that may be
 //!   in flight. A request takes one credit until its final reply, whose `credits` field gives back
 //!   what the client may use from then on (one, as a rule: more widens the window, none narrows
-//!   it). Payload bytes are given back by the final reply, whole. Cancel takes no credit and has no
+//!   it). A payload costs whole pages of the byte credit ([`limits::payload_cost_bytes`]), given
+//!   back by the final reply, whole. Cancel takes no credit and has no
 //!   reply.
 //! - **Unknown kinds are answered**, with [`Status::UnknownKind`]: their frame is skipped by its
 //!   lengths.

@@ -7,8 +7,8 @@ use protocol::{Kind, RequestId, Status};
 pub(super) struct InFlight {
     pub(super) id: RequestId,
     pub(super) kind: Kind,
-    /// Payload of the request: credit to be given back.
-    pub(super) payload_bytes: u32,
+    /// Byte credit that its payload took, to be given back.
+    pub(super) payload_cost: u32,
     /// Length of the caller's buffer before anything was appended.
     pub(super) reply_start: usize,
     /// Most payload bytes of the reply.
