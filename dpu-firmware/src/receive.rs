@@ -315,13 +315,15 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// A frame is here whole: its request goes where its work is done.
     fn payload_complete(&mut self, index: ConnectionIndex, incoming: Incoming) {
-        if let Some((checksum, expected)) = incoming.checksum
+        if let Some((checksum, expected)) = incoming.checksum.clone()
             && checksum.finish() != expected
         {
             let id = match incoming.sink {
                 Sink::Request(request) | Sink::Upload(_, request) => self.requests[request].id,
                 Sink::Discard => RequestId::NONE,
             };
+            // Its request is given up with the connection, as one cut short would be.
+            self.connections[index].incoming = Some(incoming);
             self.close_with(index, Status::BadPayloadCrc, id);
             return;
         }
