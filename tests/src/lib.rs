@@ -1,1 +1,4 @@
 //! End-to-end suites of Outboard and the bodies of its fuzz targets.
+
+pub mod faults_support;
+pub mod fuzz;
