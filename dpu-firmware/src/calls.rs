@@ -343,6 +343,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                     self.enqueue_runnable(request);
                     return Submitted::Yes;
                 }
+                Reading::Lost => {
+                    self.refuse(request, Status::DriveFailed, ErrorBody::None);
+                    return Submitted::Yes;
+                }
                 Reading::OutOfReads => {
                     self.counters.calls_out_of_budget += 1;
                     let reads = u64::from(self.invocations[invocation].reads);

@@ -146,7 +146,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         match self.requests[request].work {
             Work::Read(placed) => self.read_done(request, placed, completion),
-            Work::Write(_) => self.write_done(request, completion),
+            Work::Write(placed) => self.write_done(request, placed, completion),
             Work::Call {
                 invocation: Some(invocation),
                 ..
@@ -166,40 +166,45 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     }
 
     fn read_done(&mut self, request: RequestIndex, placed: Placed, completion: Completion) {
-        let Transfer::Pages { pages, .. } = completion.transfer else {
+        let pages = match completion.transfer {
+            Transfer::Pages { pages, .. } => pages,
+            // The device may still write to them: the driver keeps them, the request goes on.
+            _ => PageList::new(),
+        };
+        let Err(error) = completion.result else {
+            self.read_arrived(request, placed, pages);
             return;
         };
-        match completion.result {
-            Err(error) => {
-                let index = self.requests[request].connection;
-                self.connections[index].read_pages -= pages.len() as u32;
-                self.pages.give(pages);
-                self.drive_error(request, error);
-            }
-            Ok(()) => {
-                self.counters.bytes_read += u64::from(placed.length_bytes);
-                let slot = &mut self.requests[request];
-                slot.pages = pages;
-                if slot.cancelled {
-                    self.refuse(request, Status::Cancelled, ErrorBody::None);
-                    return;
-                }
-                slot.payload_offset = placed.skip_bytes;
-                slot.payload_left = placed.length_bytes;
-                self.answer(request, Status::Ok, Answer::Empty);
-            }
-        }
+        let held = (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
+        let index = self.requests[request].connection;
+        self.connections[index].read_pages -= held as u32;
+        self.pages.give(pages);
+        self.drive_error(request, error);
     }
 
-    fn write_done(&mut self, request: RequestIndex, completion: Completion) {
-        if let Transfer::Pages { pages, bytes, .. } = completion.transfer {
-            self.payload_pages_used -= pages.len();
+    fn read_arrived(&mut self, request: RequestIndex, placed: Placed, pages: PageList) {
+        self.counters.bytes_read += u64::from(placed.length_bytes);
+        let slot = &mut self.requests[request];
+        slot.pages = pages;
+        if slot.cancelled {
+            self.refuse(request, Status::Cancelled, ErrorBody::None);
+            return;
+        }
+        slot.payload_offset = placed.skip_bytes;
+        slot.payload_left = placed.length_bytes;
+        self.answer(request, Status::Ok, Answer::Empty);
+    }
+
+    fn write_done(&mut self, request: RequestIndex, placed: Placed, completion: Completion) {
+        // Pages that the driver keeps are no longer a payload's either.
+        self.payload_pages_used -= (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
+        if let Transfer::Pages { pages, .. } = completion.transfer {
             self.pages.give(pages);
-            self.counters.bytes_written += u64::from(bytes);
         }
         match completion.result {
             Err(error) => self.drive_error(request, error),
             Ok(()) => {
+                self.counters.bytes_written += u64::from(placed.length_bytes);
                 let reply = WriteReply {
                     drive_epoch: self.drive_epoch(),
                 };
@@ -440,10 +445,24 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 }
             }
         }
+        self.fail_calls();
         for gate in 0..self.flushes.gates.len() {
             let mut members = core::mem::take(&mut self.flushes.gates[gate].waiting);
             self.flushes.waiting -= members.len();
             while let Some(request) = members.pop(&mut self.requests) {
+                self.refuse(request, Status::DriveFailed, ErrorBody::None);
+            }
+        }
+    }
+
+    /// Calls that wait for memory which the driver keeps from a lost drive would wait for ever.
+    fn fail_calls(&mut self) {
+        if self.driver.counters().pages_quarantined == 0 || self.invocations.counts().0 > 0 {
+            return;
+        }
+        while let Some(slot) = self.wants_invocation.pop() {
+            let index = ConnectionIndex(slot);
+            while let Some(request) = self.connections[index].calls.pop(&mut self.requests) {
                 self.refuse(request, Status::DriveFailed, ErrorBody::None);
             }
         }

@@ -86,6 +86,9 @@ pub enum Reading {
     Complete,
     /// The read budget is spent and nothing is out any more.
     OutOfReads,
+    /// The drive is lost and the driver keeps scratch from it for good: there is nothing to go
+    /// on with.
+    Lost,
 }
 
 /// One run of a program.
@@ -342,6 +345,9 @@ impl Invocation {
             },
             other => other,
         };
+        if matches!(self.scratch, Scratch::Lent(_)) {
+            return Reading::Lost;
+        }
         if let Some(bounced) = self.bounced.take() {
             self.copy_bounced(bounced, dma);
         }

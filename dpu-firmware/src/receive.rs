@@ -253,7 +253,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// The rules whose breach ends the connection.
     fn check_rules(&self, index: ConnectionIndex, header: &Header) -> Result<(), Status> {
         let connection = &self.connections[index];
-        if header.kind.is_reply() || header.flags.contains(Flags::MORE) {
+        // Kind 0 cannot be answered: its reply would be a notice that the connection ends.
+        let no_request = header.kind.is_reply() || header.kind.reply() == Kind::Notice;
+        if no_request || header.flags.contains(Flags::MORE) {
             return Err(Status::BadFlags);
         }
         if header.request <= connection.last_id {
@@ -324,6 +326,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Sink::Request(request) | Sink::Upload(_, request) => self.requests[request].id,
                 Sink::Discard => RequestId::NONE,
             };
+            // Its request is given up with the connection, as one cut short would be.
+            self.connections[index].incoming = Some(incoming);
             self.close_with(index, Status::BadPayloadCrc, id);
             self.abandon(incoming);
             return;

@@ -259,6 +259,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let placed = object
             .place(asked.offset, payload)
             .ok_or_else(|| outside(object, asked.offset, u64::from(payload)))?;
+        // Its driver may keep pages for ever, and then there are too few to promise any.
+        if matches!(self.driver.state(), DriverState::Failed(_)) {
+            return Err(Status::DriveFailed.into());
+        }
         self.take_payload_pages(request, payload)?;
         Ok(Begun::Work(Work::Write(placed)))
     }
