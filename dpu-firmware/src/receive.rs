@@ -329,7 +329,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             // Its request is given up with the connection, as one cut short would be.
             self.connections[index].incoming = Some(incoming);
             self.close_with(index, Status::BadPayloadCrc, id);
-            self.abandon(incoming);
             return;
         }
         match incoming.sink {
