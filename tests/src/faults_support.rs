@@ -28,6 +28,10 @@ const QUIET_PASSES: u32 = 3;
 /// instruction budget in one.
 const SPIN_PASSES_MAX: u32 = 200_000;
 
+/// How often the driver looks at a register that it waits for. Seldom: a reset that takes seconds
+/// is otherwise most of what a run does.
+const REGISTER_POLL_US: u64 = 20_000;
+
 /// The smallest pools that are sound: shortages come early, and a machine is made in no time.
 pub const TINY: Limits = Limits {
     connections: 6,
@@ -105,7 +109,10 @@ impl World {
         let far = net(far_end, FAR, None, limits.connections + 2, !seed);
         let config = AgentConfig {
             limits,
-            driver: DriverConfig::default(),
+            driver: DriverConfig {
+                register_poll_us: REGISTER_POLL_US,
+                ..DriverConfig::default()
+            },
             boot_nonce: seed,
             seed,
             board: "test",

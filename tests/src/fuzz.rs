@@ -18,3 +18,9 @@ pub mod script;
 pub fn session(script: &[u8]) {
     harness::Harness::new().play(script);
 }
+
+/// The bytes that a script sends on each of its connections, for playing it to an agent over a
+/// real network; its pauses, ends of connections and faults are left out.
+pub fn bytes_sent(script: &[u8]) -> [Vec<u8>; script::CONNECTIONS as usize] {
+    harness::bytes_sent(script)
+}

@@ -11,9 +11,8 @@ fn inputs(target: &str) -> Vec<PathBuf> {
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a file").path())
         .filter(|path| {
-            !path
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes()[0] == b'.')
+            let name = path.file_name();
+            name.is_none_or(|name| name.as_encoded_bytes()[0] != b'.')
         })
         .collect();
     paths.sort();

@@ -220,6 +220,9 @@ impl Controller {
 
     /// When something happens by itself, if anything will.
     pub(super) fn next_us(&self) -> Option<u64> {
+        if self.faults.gone {
+            return None;
+        }
         match self.phase {
             Phase::Starting { ready_us } if !self.faults.stuck_ready => Some(ready_us),
             Phase::Running | Phase::ShuttingDown { .. } => self.slots.next_due(),

@@ -102,22 +102,10 @@ impl Harness {
 
     fn operation(&mut self, operation: Operation<'_>) {
         match operation {
-            Operation::Bytes { connection, bytes } => {
-                let line = self.dialed(connection);
-                line.orderly = false;
-                line.out.extend(bytes);
-            }
-            Operation::Frame(frame) => self.frame(&frame),
-            Operation::Hello {
-                connection,
-                features,
-            } => {
-                let line = self.dialed(connection);
-                line.orderly &= !line.greeted;
-                line.greeted = true;
-                let hello = ClientHello::new(Features(features.into()));
-                line.out.extend(hello.encode());
-            }
+            Operation::Bytes { connection, .. }
+            | Operation::Frame(Frame { connection, .. })
+            | Operation::Hello { connection, .. }
+            | Operation::Upload { connection, .. } => self.dialed(connection).say(&operation),
             Operation::Pause(pause) => {
                 let until_us = self.world.now_us + PAUSES_US[usize::from(pause)];
                 self.run(PASSES_MAX, until_us, |_| false);
@@ -132,11 +120,6 @@ impl Harness {
             Operation::Reading { connection, on } => {
                 self.lines[usize::from(connection)].deaf = !on;
             }
-            Operation::Upload {
-                connection,
-                letter,
-                image,
-            } => self.upload(connection, letter, image),
             Operation::Turns(turns) => {
                 for _ in 0..turns {
                     self.world.pass();
@@ -157,42 +140,6 @@ impl Harness {
             };
         }
         line
-    }
-
-    fn frame(&mut self, frame: &Frame<'_>) {
-        let line = self.dialed(frame.connection);
-        line.greet();
-        let pattern: Vec<u8>;
-        let mut payload = frame.payload;
-        if frame.flags & flags::PATTERN != 0 {
-            pattern = (0..frame.payload_bytes)
-                .map(|at| at as u8 ^ frame.kind)
-                .collect();
-            payload = &pattern;
-        }
-        line.send(Kind(frame.kind), frame.flags, frame.body, payload);
-    }
-
-    fn upload(&mut self, connection: u8, letter: u8, image: &[u8]) {
-        let line = self.dialed(connection);
-        line.greet();
-        let name = [letter];
-        let request = LoadRequest {
-            name: core::str::from_utf8(&name).expect("a letter"),
-            total_bytes: image.len() as u32,
-            sha256: Sha256::digest(image).into(),
-        };
-        let mut body = [0; 128];
-        let length = encode_body(&request, &mut body).expect("it fits");
-        line.send(Kind::Load, 0, &body[..length], &[]);
-        let piece_bytes = protocol::limits::FRAME_PAYLOAD_BYTES_MAX as usize;
-        for (at, piece) in image.chunks(piece_bytes).enumerate() {
-            let request = LoadPieceRequest {
-                offset: (at * piece_bytes) as u32,
-            };
-            let length = encode_body(&request, &mut body).expect("it fits");
-            line.send(Kind::LoadPiece, flags::CHECKSUM, &body[..length], piece);
-        }
     }
 
     fn reset(&mut self, connection: u8) {
@@ -373,7 +320,76 @@ fn serve_failed(world: &mut World, peer: &mut Peer, opened: &client::session::Re
     assert_eq!(flushed.status, Status::DriveFailed);
 }
 
+/// What a script sends on each connection, in all. Pauses, ends and faults are left out.
+pub(super) fn bytes_sent(mut script: &[u8]) -> [Vec<u8>; CONNECTIONS as usize] {
+    let mut lines: [Line; CONNECTIONS as usize] = Default::default();
+    for _ in 0..OPERATIONS_MAX {
+        match Operation::decode(&mut script) {
+            Some(
+                operation @ (Operation::Bytes { connection, .. }
+                | Operation::Frame(Frame { connection, .. })
+                | Operation::Hello { connection, .. }
+                | Operation::Upload { connection, .. }),
+            ) => lines[usize::from(connection)].say(&operation),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    lines.map(|line| line.out)
+}
+
 impl Line {
+    /// Queues what an operation sends.
+    fn say(&mut self, operation: &Operation<'_>) {
+        match *operation {
+            Operation::Bytes { bytes, .. } => {
+                self.orderly = false;
+                self.out.extend(bytes);
+            }
+            Operation::Hello { features, .. } => {
+                self.orderly &= !self.greeted;
+                self.greeted = true;
+                let hello = ClientHello::new(Features(features.into()));
+                self.out.extend(hello.encode());
+            }
+            Operation::Frame(frame) => self.frame(&frame),
+            Operation::Upload { letter, image, .. } => self.upload(letter, image),
+            _ => {}
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.greet();
+        if frame.flags & flags::PATTERN == 0 {
+            self.send(Kind(frame.kind), frame.flags, frame.body, frame.payload);
+            return;
+        }
+        let pattern = (0..frame.payload_bytes).map(|at| at as u8 ^ frame.kind);
+        let payload: Vec<u8> = pattern.collect();
+        self.send(Kind(frame.kind), frame.flags, frame.body, &payload);
+    }
+
+    fn upload(&mut self, letter: u8, image: &[u8]) {
+        self.greet();
+        let name = [letter];
+        let request = LoadRequest {
+            name: core::str::from_utf8(&name).expect("a letter"),
+            total_bytes: image.len() as u32,
+            sha256: Sha256::digest(image).into(),
+        };
+        let mut body = [0; 128];
+        let length = encode_body(&request, &mut body).expect("it fits");
+        self.send(Kind::Load, 0, &body[..length], &[]);
+        let piece_bytes = protocol::limits::FRAME_PAYLOAD_BYTES_MAX as usize;
+        for (at, piece) in image.chunks(piece_bytes).enumerate() {
+            let request = LoadPieceRequest {
+                offset: (at * piece_bytes) as u32,
+            };
+            let length = encode_body(&request, &mut body).expect("it fits");
+            self.send(Kind::LoadPiece, flags::CHECKSUM, &body[..length], piece);
+        }
+    }
+
     fn greet(&mut self) {
         if !core::mem::replace(&mut self.greeted, true) {
             self.out

@@ -74,7 +74,9 @@ fn push(files: &mut Vec<CorpusFile>, target: &'static str, name: String, bytes: 
 
 type Talk = Client<Tape>;
 
-const SESSIONS: &[(&str, fn(&mut Talk))] = &[
+type Session = (&'static str, fn(&mut Talk));
+
+const SESSIONS: &[Session] = &[
     ("ask-about", ask_about),
     ("blocks", blocks),
     ("program", program),
@@ -147,7 +149,9 @@ fn mistakes(client: &mut Talk) {
 
 type Script = Vec<u8>;
 
-const SCRIPTS: &[(&str, fn(&mut Script))] = &[
+type Written = (&'static str, fn(&mut Script));
+
+const SCRIPTS: &[Written] = &[
     ("drive-drops-a-read", |script| {
         faulty(script, fault::DROP, 0);
     }),
