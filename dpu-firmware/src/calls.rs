@@ -4,6 +4,7 @@
 //! use, say) is passed over, so that a crowd of large programs is no obstacle to small ones;
 //! classes are apart, so what it waits for cannot be taken by those that pass.
 
+use nvme_model::memory::Slab;
 use nvme_model::seam::Device;
 use protocol::message::{CallReply, LoadReply};
 use protocol::{ErrorBody, Status};
@@ -89,8 +90,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let both = with_scratch && with_reply && scratch_class == reply_class;
         let enough = self.invocations.has_free()
             && self.bounce_pages.free() > 0
-            && (!with_scratch || self.slabs.free(scratch_class) > usize::from(both))
-            && (!with_reply || self.slabs.free(reply_class) > 0);
+            && (!with_scratch || self.may_take_slabs(index, scratch_class, 1 + usize::from(both)))
+            && (!with_reply || self.may_take_slabs(index, reply_class, 1));
         if !enough {
             return false;
         }
@@ -98,12 +99,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(bounce) = self.bounce_pages.take_page() else {
             return false;
         };
-        let scratch = with_scratch
-            .then(|| self.slabs.take(scratch_class, owner))
-            .flatten();
-        let reply = with_reply
-            .then(|| self.slabs.take(reply_class, owner))
-            .flatten();
+        let held = &mut self.connections[index].slabs;
+        let mut take = |wanted: bool, class: SlabClass| {
+            let taken = wanted.then(|| self.slabs.take(class, owner)).flatten();
+            held[class.number()] += u16::from(taken.is_some());
+            taken
+        };
+        let scratch = take(with_scratch, scratch_class);
+        let reply = take(with_reply, reply_class);
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -149,6 +152,22 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.connections[index].invocations += 1;
         self.counters.calls += 1;
         true
+    }
+
+    /// Whether a connection may have so many slabs of a class now. It never holds more than it
+    /// leaves free: replies that nobody reads, or programs that never end, are not what keeps
+    /// others from theirs.
+    fn may_take_slabs(&self, index: ConnectionIndex, class: SlabClass, count: usize) -> bool {
+        let held = usize::from(self.connections[index].slabs[class.number()]);
+        held + count <= self.slabs.free(class)
+    }
+
+    /// Takes back a slab that a call of this connection held.
+    pub(crate) fn give_slab(&mut self, index: ConnectionIndex, slab: Slab) {
+        let connection = &mut self.connections[index];
+        let class = self.slabs.give(slab, connection.owner);
+        connection.slabs[class.number()] -= 1;
+        self.released = true;
     }
 
     pub(crate) fn enqueue_runnable(&mut self, request: RequestIndex) {
@@ -292,13 +311,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             }
         }
         let Some(invocation) = invocation else { return };
-        let owner = self.invocations[invocation].owner;
         if let Some(reply) = self.invocations[invocation].take_reply() {
-            self.slabs.give(reply, owner);
+            self.give_slab(index, reply);
         }
         if let Some(held) = self.invocations.end(invocation) {
             if let Some(scratch) = held.scratch {
-                self.slabs.give(scratch, owner);
+                self.give_slab(index, scratch);
             }
             if let Some(page) = held.bounce {
                 self.bounce_pages.give_page(page);

@@ -78,8 +78,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.end_call(request);
         let index = self.requests[request].connection;
         if let Some(reply) = self.requests[request].reply.take() {
-            self.slabs.give(reply, self.connections[index].owner);
-            self.released = true;
+            self.give_slab(index, reply);
         }
         self.requests.advance(request, Event::Done);
         self.connections.disown(&mut self.requests, request);

@@ -14,7 +14,7 @@ use protocol::checksum::Checksum;
 use protocol::limits::CREDITS_MIN;
 use protocol::{RequestId, Status};
 
-use crate::limits::{INLINE_PAYLOAD_BYTES, PAYLOAD_PAGES_PER_CONNECTION};
+use crate::limits::{INLINE_PAYLOAD_BYTES, PAYLOAD_PAGES_PER_CONNECTION, SLAB_CLASS_PAGES};
 use crate::net::ConnectionId;
 use crate::program_store::UploadIndex;
 use crate::queue::Queue;
@@ -123,6 +123,8 @@ pub struct Connection {
     pub invocations: u16,
     /// Pages that its reads hold, at the drive or waiting to be sent.
     pub read_pages: u32,
+    /// Slabs of each class that its calls hold, running or waiting to be sent.
+    pub slabs: [u16; SLAB_CLASS_PAGES.len()],
     /// Since when replies wait without any of it being sent, microseconds.
     pub stalled_since_us: Option<u64>,
 }
@@ -162,6 +164,7 @@ impl Connection {
             instances: 0,
             invocations: 0,
             read_pages: 0,
+            slabs: [0; SLAB_CLASS_PAGES.len()],
             stalled_since_us: None,
         }
     }

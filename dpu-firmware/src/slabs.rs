@@ -97,8 +97,8 @@ impl SlabPool {
         self.stocks[class.number()].free.len()
     }
 
-    /// Takes a slab back.
-    pub fn give(&mut self, slab: Slab, owner: OwnerId) {
+    /// Takes a slab back; its class.
+    pub fn give(&mut self, slab: Slab, owner: OwnerId) -> SlabClass {
         let class = SLAB_CLASS_PAGES
             .iter()
             .position(|pages| *pages == slab.pages() as usize)
@@ -106,6 +106,7 @@ impl SlabPool {
         let stock = &mut self.stocks[class];
         debug_assert!(stock.free.len() < stock.total);
         stock.free.push((slab, owner));
+        SlabClass(class as u8)
     }
 
     /// The figures of one class.
