@@ -31,6 +31,10 @@ impl Scene {
     }
 
     /// Loads an image as tenant; the program, or the refusal.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an error body is carried by value, as on the wire"
+    )]
     fn load(&mut self, image: &[u8]) -> Result<u32, (Status, ErrorBody)> {
         self.loaded += 1;
         let name = format!("hostile-{}", self.loaded);
