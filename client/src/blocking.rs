@@ -5,7 +5,7 @@
 
 use crate::connection::{Config, Connection};
 use crate::error::ClientError;
-use crate::limits::{BLOCK_BYTES_MAX, PROGRAMS_MAX, SPLIT_IN_FLIGHT_MAX};
+use crate::limits::{BLOCK_BYTES_MAX, PROGRAMS_MAX, READ_CUT_BYTES, SPLIT_IN_FLIGHT_MAX};
 use crate::pipeline::Pipeline;
 use crate::session::{EpochChange, Reply, Ticket};
 use crate::types::{
@@ -188,11 +188,10 @@ impl<T: Read + Write> Client<T> {
         offset: u64,
         length: usize,
     ) -> Result<Vec<u8>, ClientError> {
-        let piece_max = self.read_piece_max();
         if length == 0 {
             return Ok(Vec::new());
         }
-        if length <= piece_max {
+        if length <= first_piece_max(offset, self.read_piece_max()) {
             let request = ReadRequest {
                 object: object.0,
                 offset,
@@ -221,7 +220,10 @@ impl<T: Read + Write> Client<T> {
         let piece_max = self.read_piece_max();
         let mut window = VecDeque::new();
         let mut at = offset;
-        let mut pieces = data.chunks_mut(piece_max);
+        let first = first_piece_max(offset, piece_max).min(data.len());
+        let (first, rest) = data.split_at_mut(first);
+        let first = Some(first).filter(|piece| !piece.is_empty());
+        let mut pieces = first.into_iter().chain(rest.chunks_mut(piece_max));
         loop {
             while window.len() < SPLIT_IN_FLIGHT_MAX
                 && let Some(piece) = pieces.next()
@@ -519,6 +521,16 @@ fn read_payload(reply: Reply, length: usize) -> Result<Vec<u8>, ClientError> {
         Err(ClientError::BadReply {
             request: Kind::Read,
         })
+    }
+}
+
+/// The most that one request may ask for from `offset` on: up to where reads are cut.
+fn first_piece_max(offset: u64, piece_max: usize) -> usize {
+    let within = (offset % READ_CUT_BYTES as u64) as usize;
+    if piece_max > within {
+        piece_max - within
+    } else {
+        piece_max
     }
 }
 

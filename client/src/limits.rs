@@ -21,6 +21,10 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 /// Most requests that one large read or write is split into at a time.
 pub const SPLIT_IN_FLIGHT_MAX: usize = 64;
 
+/// Where long reads are cut: at multiples of the largest block that drives have, in bytes. The
+/// agent reads whole blocks, so that a request that begins within one can ask for less.
+pub const READ_CUT_BYTES: usize = 4096;
+
 /// Largest block size believed.
 pub const BLOCK_BYTES_MAX: u32 = 1 << 20;
 

@@ -238,12 +238,14 @@ impl Controller {
             .sum()
     }
 
-    /// Commands fetched and not completed.
+    /// Commands fetched and not completed that the driver waits for: no Asynchronous Event
+    /// Requests, which end when there is an event, and nothing that was aborted.
     pub(super) fn outstanding(&self) -> usize {
+        let idle = |place| matches!(place, Place::Free | Place::Event | Place::Orphan);
         self.slots
             .all
             .iter()
-            .filter(|slot| slot.place != Place::Free)
+            .filter(|slot| !idle(slot.place))
             .count()
     }
 

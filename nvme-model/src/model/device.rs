@@ -100,7 +100,8 @@ impl ModelDevice {
         self.controller.check_temperature();
     }
 
-    /// Commands fetched and not completed.
+    /// Commands fetched and not completed that the driver waits for: no Asynchronous Event
+    /// Requests, which end when there is an event, and nothing that was aborted.
     pub fn outstanding(&self) -> usize {
         self.controller.outstanding()
     }
