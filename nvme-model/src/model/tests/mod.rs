@@ -6,5 +6,4 @@ mod host;
 mod io;
 mod lifecycle;
 mod queues;
-mod speed;
 mod stores;
