@@ -9,8 +9,11 @@ use protocol::{ErrorBody, Status};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
+/// A row of `t`: rowid, integer, real, text, blob.
+type Row = (i64, i64, f64, String, Vec<u8>);
+
 /// A database of 300 rows: short ones, and ones that overflow their page; a fifth is deleted.
-fn database(page_bytes: u32) -> (Vec<u8>, Vec<(i64, i64, f64, String, Vec<u8>)>, u32) {
+fn database(page_bytes: u32) -> (Vec<u8>, Vec<Row>, u32) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let connection = Connection::open(file.path()).unwrap();
     connection
