@@ -9,7 +9,7 @@ use protocol::{ErrorBody, Status};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
-/// A row: its id, and a value of each type that SQLite stores.
+/// A row of `t`: rowid, integer, real, text, blob.
 type Row = (i64, i64, f64, String, Vec<u8>);
 
 /// A database of 300 rows: short ones, and ones that overflow their page; a fifth is deleted.
