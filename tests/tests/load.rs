@@ -38,7 +38,7 @@ const OWN_BLOCKS: u64 = 64;
 
 impl Worker {
     fn new(world: &mut World, number: u64, requests: u32) -> Worker {
-        let features = if number % 3 == 0 {
+        let features = if number.is_multiple_of(3) {
             Features::PAYLOAD_CRC
         } else {
             Features::NONE
