@@ -20,11 +20,12 @@ pub struct OpenReply {
     pub object: u32,
     /// Its length.
     pub length: u64,
-    /// The namespace's block size: Read and Write offsets and lengths are multiples of it.
+    /// The namespace's block size: offsets and lengths of Writes are multiples of it, and Reads of
+    /// whole blocks are fastest.
     pub block_bytes: u32,
 }
 
-/// Forgets an object. Instances attached to it keep it alive for themselves.
+/// Forgets an object. Programs of instances attached to it find it gone (−EBADF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloseRequest {
     /// The object.
@@ -36,9 +37,9 @@ pub struct CloseRequest {
 pub struct ReadRequest {
     /// The object.
     pub object: u32,
-    /// Offset in the object; a multiple of the block size.
+    /// Offset in the object, any.
     pub offset: u64,
-    /// How much: a multiple of the block size, at most the hello's `io_bytes_max`.
+    /// How much. The blocks that cover it are at most the hello's `io_bytes_max` bytes.
     pub length: u32,
 }
 
