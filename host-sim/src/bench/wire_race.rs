@@ -6,9 +6,7 @@
 //! figure is the median of its rounds.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
-use std::sync::mpsc;
-use std::thread;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use client::{Client, Config};
@@ -275,31 +273,28 @@ impl Reader {
     }
 }
 
-/// A client over the kernel's loopback, and the relay and the machine on another thread.
+/// A client over the kernel's loopback, with the relay and the machine on the same thread.
 struct Relayed {
-    load: Load<TcpStream>,
-    _stop: mpsc::Sender<()>,
+    load: Load<Turned>,
 }
 
 impl Relayed {
     fn new(depth: usize, rtt: Duration) -> Result<Relayed, String> {
-        let (stop, stopped) = mpsc::channel();
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let result = serve(rtt, &stopped, &tell);
-            if let Err(error) = result {
-                // Whoever waits for the address learns why there is none.
-                let _ = tell.send(Err(error));
-            }
-        });
-        let address = told.recv().map_err(|error| error.to_string())??;
-        let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| error.to_string())?;
+        let failed = |error: io::Error| error.to_string();
+        let machine = machine(rtt, 4)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let relay = Relay::bind(address, Simulator::agent_address()).map_err(failed)?;
+        let stream = TcpStream::connect(relay.local_address().map_err(failed)?).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_nonblocking(true).map_err(failed)?;
+        let turned = Turned {
+            stream,
+            relay,
+            machine,
+            clock: Clock::start(),
+        };
         Ok(Relayed {
-            load: Load::new(stream, depth)?,
-            _stop: stop,
+            load: Load::new(turned, depth)?,
         })
     }
 
@@ -308,28 +303,49 @@ impl Relayed {
     }
 }
 
-fn serve(
-    rtt: Duration,
-    stopped: &mpsc::Receiver<()>,
-    tell: &mpsc::Sender<Result<std::net::SocketAddr, String>>,
-) -> Result<(), String> {
-    let failed = |error: io::Error| error.to_string();
-    let mut machine = machine(rtt, 4)?;
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut relay = Relay::bind(address, Simulator::agent_address()).map_err(failed)?;
-    let _ = tell.send(relay.local_address().map_err(failed));
-    let clock = Clock::start();
-    let mut busy_since_us = 0;
-    while stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
-        let now_us = clock.now_us();
-        let moved = relay.poll(now_us, machine.far()).map_err(failed)?;
-        let pace = machine.pass(now_us);
-        let moved = moved | relay.serve(machine.far());
-        if moved || pace.again {
-            busy_since_us = now_us;
-        } else if now_us > busy_since_us + crate::serve::SPIN_US {
-            relay.wait(Some(Duration::from_millis(1))).map_err(failed)?;
+/// A socket of the kernel whose user turns relay and machine while it waits.
+struct Turned {
+    stream: TcpStream,
+    relay: Relay,
+    machine: Simulator,
+    clock: Clock,
+}
+
+impl Turned {
+    fn turn(&mut self) -> io::Result<()> {
+        let now_us = self.clock.now_us();
+        self.relay.poll(now_us, self.machine.far())?;
+        self.machine.pass(now_us);
+        self.relay.serve(self.machine.far());
+        Ok(())
+    }
+
+    /// Turns until the call does not say that it would block.
+    fn until(
+        &mut self,
+        mut call: impl FnMut(&mut TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match call(&mut self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.turn()?,
+                ended => return ended,
+            }
         }
     }
-    Ok(())
+}
+
+impl io::Read for Turned {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.until(|stream| stream.read(buffer))
+    }
+}
+
+impl Write for Turned {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.until(|stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
