@@ -250,12 +250,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.draining && self.requests.used() == 0
     }
 
-    /// Whether [`Agent::drain`] was called.
-    #[must_use]
-    pub const fn is_draining(&self) -> bool {
-        self.draining
-    }
-
     /// The NVMe device, for the host that steps it.
     pub fn device_mut(&mut self) -> &mut D {
         self.driver.device_mut()
@@ -276,11 +270,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     #[must_use]
     pub const fn net(&self) -> &Net<N> {
         &self.net
-    }
-
-    /// The network, for the host that carries its packets.
-    pub fn net_mut(&mut self) -> &mut Net<N> {
-        &mut self.net
     }
 
     /// What happened so far.

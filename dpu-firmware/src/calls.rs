@@ -14,7 +14,7 @@ use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{ADMISSIONS_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN};
 use crate::net::PacketDevice;
-use crate::objects::{Instance, Object};
+use crate::objects::Object;
 use crate::program_store::NotLoaded;
 use crate::request::{Answer, Event, RequestIndex, Work};
 use crate::session::ConnectionIndex;
@@ -445,12 +445,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 self.refuse(request, status, body);
             }
         }
-    }
-
-    /// The instance that a call runs in, for what it tells of its program.
-    #[must_use]
-    pub fn instance(&self, index: u16) -> Option<&Instance> {
-        self.instances.at(index)
     }
 }
 

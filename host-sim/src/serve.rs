@@ -23,7 +23,9 @@ use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::random::entropy;
 use crate::relay::Relay;
-use crate::simulator::{AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError};
+use crate::simulator::{
+    AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError, has_completions,
+};
 use crate::tap::Tap;
 use crate::wire::WireConfig;
 
@@ -220,9 +222,7 @@ impl Machine for Tapped {
             Turn::At(us) => Some(us),
             Turn::Again | Turn::Idle => None,
         };
-        let driver = self.agent.driver();
-        let completed = driver.in_flight() > driver.device().outstanding();
-        let again = turn == Turn::Again || step.busy || completed;
+        let again = turn == Turn::Again || step.busy || has_completions(&self.agent);
         Ok(Pace {
             again,
             at_us,

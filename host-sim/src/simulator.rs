@@ -146,10 +146,8 @@ impl Simulator {
         let turn = self.agent.turn(now_us);
         let step = self.agent.device_mut().step(now_us);
         let received = self.far.receive(now_us);
-        // What the drive has completed and the driver not yet reaped.
-        let completed =
-            self.agent.driver().in_flight() > self.agent.driver().device().outstanding();
-        let busy = sent || received || turn == Turn::Again || step.busy || completed;
+        let busy =
+            sent || received || turn == Turn::Again || step.busy || has_completions(&self.agent);
         let turn_us = match turn {
             Turn::At(us) => Some(us),
             Turn::Again | Turn::Idle => None,
@@ -217,4 +215,11 @@ impl Simulator {
 /// Damaged packets are found by checksums alone.
 const fn has_noise(wire: &WireConfig) -> bool {
     wire.damage_ppm > 0
+}
+
+/// Whether the drive has completed what the driver has not yet reaped. Walks the drive's commands:
+/// to be asked where nothing else says that there is work.
+pub(crate) fn has_completions<N: PacketDevice>(agent: &Agent<ModelDevice, N>) -> bool {
+    let driver = agent.driver();
+    driver.in_flight() > driver.device().outstanding()
 }
