@@ -469,7 +469,7 @@ impl Invocations {
         self.stacks[index].fill(0);
         let args_length = fill_args(&mut self.args[index], start.args_max, args);
         let address = Memory::address;
-        let context = context_bytes(&start, args_length);
+        let context = context_bytes(args_length, start.reply_max, start.objects);
         let r1 = address(RegionId::Context, 0);
         let state = State::start(program, start.entry, r1, 0, start.instruction_budget);
         let scratch = match start.scratch {
@@ -604,15 +604,17 @@ impl IndexMut<InvocationIndex> for Invocations {
     }
 }
 
-/// `struct dpu_ctx` of `programs/include/dpu.h`.
-fn context_bytes(start: &Start, args_length: usize) -> [u8; CONTEXT_BYTES] {
+/// `struct dpu_ctx` of `programs/include/dpu.h`, for a call with so many bytes of arguments, room
+/// for so many bytes of reply, and so many objects.
+#[must_use]
+pub fn context_bytes(args_length: usize, reply_max: usize, objects: u32) -> [u8; CONTEXT_BYTES] {
     let mut bytes = [0; CONTEXT_BYTES];
     let address = |region| Memory::address(region, 0).to_le_bytes();
     bytes[0..8].copy_from_slice(&address(RegionId::Arguments));
     bytes[8..16].copy_from_slice(&address(RegionId::Reply));
     bytes[40..44].copy_from_slice(&(args_length as u32).to_le_bytes());
-    bytes[44..48].copy_from_slice(&(start.reply_max as u32).to_le_bytes());
-    bytes[52..56].copy_from_slice(&start.objects.to_le_bytes());
+    bytes[44..48].copy_from_slice(&(reply_max as u32).to_le_bytes());
+    bytes[52..56].copy_from_slice(&objects.to_le_bytes());
     bytes
 }
 

@@ -9,15 +9,16 @@
 //! | `world` | the trait through which all this reaches an agent |
 //! | `command` | `host-sim demo` from its arguments to its exit status |
 //! | `plan` | which keys |
-//! | `calls` | arguments and replies of the programs that are called |
-//! | `spin` | the program that only counts, to measure an instruction |
+//! | `calls` | arguments and replies of `sqlite_get` |
+//! | `alone` | `sqlite_get` without an agent, to measure what is its own |
 //! | `drive` | the loop that keeps a number of lookups in flight; the same for all that is measured |
-//! | `jobs` | what is kept in flight: pushdown, remote, probes |
+//! | `jobs` | what is kept in flight: pushdown, remote, ping |
 //! | `answers` | what came back, kept aside until the clock has stopped |
-//! | `run` | the rounds: both ways and the probes in turn, then the check |
+//! | `run` | the rounds: both ways and their parts in turn, then the check |
 //! | `calibration` | what the ratio of the two ways should be, from measured parts |
 //! | `check` | SQLite's own answer |
 
+pub mod alone;
 pub mod answers;
 pub mod calibration;
 pub mod calls;
@@ -28,14 +29,12 @@ mod jobs;
 pub mod plan;
 pub mod run;
 pub mod simulated;
-pub mod spin;
 #[cfg(test)]
 mod virtual_world;
 pub mod world;
 
 pub use calibration::Calibration;
-pub use calls::{Calls, ShippedCalls};
 pub use command::{DemoError, WorldSpec, command};
 pub use plan::{Plan, plan};
 pub use run::{Outcome, RunError, Setup, run};
-pub use world::{Done, Failure, Instance, WireCounters, World};
+pub use world::{Done, Failure, WireCounters, World};

@@ -8,222 +8,237 @@
 //! expected   d · (n + r) / (n + d · r + e)
 //! ```
 //!
-//! with a network round trip `n`, a read of the drive `r` and the program's own work `e`.
-//!
-//! All three are *lane times*: how long one of the lanes is taken up, the elapsed time × lanes ÷
-//! operations. At a concurrency that fills a processor, an operation's lane time grows with the
-//! work the others cause; where only delays count, it is the delay. The lookups see the same, so
-//! the parts are measured at the same concurrency, in rounds between the lookups.
+//! with a network round trip `n`, a read of the drive `r` and the program's own work `e`. None of
+//! the three is measured on pushdown itself, so what pushdown adds to them (starting a program,
+//! suspending and resuming it at each read, keeping its memory) counts against it.
 //!
 //! | part | measured as |
 //! |---|---|
 //! | `d` | reads for each remote lookup: the depth of the tree, and overflow pages if there are any |
-//! | `n` | calls of `chase` with 0 hops: arguments there, a program started and ended, a reply back |
-//! | `r` | slope of the lane time of `chase` over its hops: 0, `d` and 2 `d` |
-//! | `e` | instructions of a lookup that neither of the above contains, × slope of the lane time of `spin` over its instructions |
+//! | `n` | a request that the agent answers out of its head: no drive, no program |
+//! | `n + r` | a read of a remote lookup |
+//! | `e` | the program run outside the agent, its reads answered at once and not counted |
 //!
-//! Instructions are what the agent's meter counts. `chase` runs some as well, and the meter
-//! charges for helpers: the instructions of a 0-hop chase are part of `n`, those of each hop part
-//! of `r`, and both are taken off those of a lookup before they are multiplied.
+//! # Two bounds
+//!
+//! `n` and `r` are made of delay and of work. With several lookups in flight the delays of one are
+//! filled with the work of others, but client, wire, agent and drive of this world share one
+//! processor, and on it work only adds up. So with `L` lookups in flight a way can give one each
+//!
+//! ```text
+//! max( its sum with n and r of a lookup that is alone,
+//!      L × its sum with n and r in processor time )  /  L
+//! ```
+//!
+//! the two asymptotic bounds of a closed system (Denning and Buzen, "The Operational Analysis of
+//! Queueing Network Models", 1978). *Alone* is measured with one operation in flight; *processor
+//! time* with `L` in flight in a world without added delays, where the processor is all that
+//! there is to wait for. The expected ratio is that of the two ways' bounds.
 
 use super::drive::Sample;
 
-/// Calls of `chase` with so many hops.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChaseSample {
-    /// Reads of each call.
-    pub hops: u32,
-    /// What was measured.
-    pub sample: Sample,
-}
-
 /// Everything measured that the expected ratio follows from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// Operations in flight in all of it.
-    pub lanes: usize,
-    /// Reads of a lookup.
-    pub reads_per_lookup: f64,
-    /// Lookups by pushdown.
-    pub lookup: Sample,
-    /// Chases, with at least two numbers of hops, one of them 0.
-    pub chase: Vec<ChaseSample>,
-    /// Spins, with at least two numbers of instructions.
-    pub spin: Vec<Sample>,
+    /// The smallest requests, one in flight.
+    pub ping_alone: Sample,
+    /// Remote lookups, one in flight.
+    pub remote_alone: Sample,
+    /// The smallest requests without added delays, all lanes in flight.
+    pub ping_busy: Sample,
+    /// Remote lookups without added delays, all lanes in flight.
+    pub remote_busy: Sample,
+    /// Runs of the program outside the agent.
+    pub execute: Sample,
 }
 
-/// The parts of a lookup, in nanoseconds of lane time.
+/// What a round trip and a read cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// A network round trip, `n`, in nanoseconds.
+    pub round_trip_ns: f64,
+    /// A read of the drive, `r`, in nanoseconds.
+    pub read_ns: f64,
+}
+
+impl Cost {
+    /// A read that noise makes cheaper than the empty request counts as free.
+    fn of(ping: &Sample, remote: &Sample) -> Cost {
+        let round_trip_ns = ping.elapsed_ns as f64 / ping.round_trips as f64;
+        let both_ns = remote.elapsed_ns as f64 / remote.round_trips as f64;
+        Cost {
+            round_trip_ns,
+            read_ns: (both_ns - round_trip_ns).max(0.0),
+        }
+    }
+}
+
+/// The parts of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
+    /// Lookups in flight.
+    pub lanes: usize,
     /// Reads of a lookup, `d`.
     pub reads: f64,
-    /// A network round trip, `n`.
-    pub round_trip_ns: f64,
-    /// A read of the drive by a program, `r`.
-    pub read_ns: f64,
-    /// The program's own work, `e`.
+    /// The program's own work, `e`, in nanoseconds.
     pub execute_ns: f64,
-    /// An instruction.
-    pub instruction_ns: f64,
-    /// Instructions of a lookup, those that the meter charges for helpers included.
-    pub instructions: f64,
+    /// How long things take for one that is alone.
+    pub alone: Cost,
+    /// How much of the processor they take.
+    pub processor: Cost,
+}
+
+/// How long a lookup takes up its lane at least, and what makes it so long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// By the sum of its parts, in nanoseconds.
+    pub alone_ns: f64,
+    /// By the processor that it shares with the other lanes, in nanoseconds.
+    pub processor_ns: f64,
+}
+
+impl Bound {
+    /// The longer of the two.
+    pub fn ns(&self) -> f64 {
+        self.alone_ns.max(self.processor_ns)
+    }
+
+    /// The most lookups a second with so many in flight.
+    pub fn ops_per_s(&self, lanes: usize) -> f64 {
+        lanes as f64 * 1e9 / self.ns()
+    }
 }
 
 impl Calibration {
-    /// Takes the parts from what was measured; `None` if samples are missing or empty.
-    ///
-    /// A slope below zero, which noise makes of a cost near zero, counts as zero.
-    pub fn of(samples: &Samples) -> Option<Calibration> {
-        let lane_ns = |sample: &Sample| sample.lane_ns(samples.lanes);
-        let idle = samples.chase.iter().find(|chase| chase.hops == 0)?.sample;
-        let over_hops = |measure: &dyn Fn(&Sample) -> f64| {
-            let points = samples.chase.iter();
-            slope(points.map(|chase| (f64::from(chase.hops), measure(&chase.sample))))
-        };
-        let read_ns = over_hops(&lane_ns)?.max(0.0);
-        let instructions_per_hop = over_hops(&Sample::instructions_per_op)?.max(0.0);
-        let spins = samples.spin.iter();
-        let instruction_ns =
-            slope(spins.map(|spin| (spin.instructions_per_op(), lane_ns(spin))))?.max(0.0);
-        let instructions = samples.lookup.instructions_per_op();
-        let elsewhere =
-            idle.instructions_per_op() + samples.reads_per_lookup * instructions_per_hop;
+    /// Takes the parts from what was measured with `lanes` in flight; `None` if samples are empty.
+    pub fn of(lanes: usize, samples: &Samples) -> Option<Calibration> {
+        let Samples {
+            ping_alone,
+            remote_alone,
+            ping_busy,
+            remote_busy,
+            execute,
+        } = samples;
+        let requests = [ping_alone, remote_alone, ping_busy, remote_busy];
+        if execute.operations == 0 || requests.iter().any(|sample| sample.round_trips == 0) {
+            return None;
+        }
         let calibration = Calibration {
-            reads: samples.reads_per_lookup,
-            round_trip_ns: lane_ns(&idle),
-            read_ns,
-            execute_ns: (instructions - elsewhere).max(0.0) * instruction_ns,
-            instruction_ns,
-            instructions,
+            lanes,
+            reads: remote_busy.round_trips_per_op(),
+            execute_ns: execute.elapsed_ns as f64 / execute.operations as f64,
+            alone: Cost::of(ping_alone, remote_alone),
+            processor: Cost::of(ping_busy, remote_busy),
         };
-        let known = calibration.expected_ratio().is_finite() && instructions.is_finite();
-        known.then_some(calibration)
+        calibration
+            .expected_ratio()
+            .is_finite()
+            .then_some(calibration)
+    }
+
+    /// The least time of a lookup by remote reads.
+    pub fn remote(&self) -> Bound {
+        self.bound(|cost| self.reads * (cost.round_trip_ns + cost.read_ns))
+    }
+
+    /// The least time of a lookup by pushdown.
+    pub fn pushdown(&self) -> Bound {
+        self.bound(|cost| cost.round_trip_ns + self.reads * cost.read_ns + self.execute_ns)
+    }
+
+    fn bound(&self, sum_ns: impl Fn(&Cost) -> f64) -> Bound {
+        Bound {
+            alone_ns: sum_ns(&self.alone),
+            processor_ns: self.lanes as f64 * sum_ns(&self.processor),
+        }
     }
 
     /// The best that lookups by pushdown can do against those by remote reads.
     pub fn expected_ratio(&self) -> f64 {
-        let Calibration {
-            reads,
-            round_trip_ns,
-            read_ns,
-            execute_ns,
-            ..
-        } = *self;
-        reads * (round_trip_ns + read_ns) / (round_trip_ns + reads * read_ns + execute_ns)
+        self.remote().ns() / self.pushdown().ns()
     }
-}
-
-/// The slope of the straight line that fits best; `None` if there are not two places to fit.
-pub fn slope(points: impl Iterator<Item = (f64, f64)> + Clone) -> Option<f64> {
-    let count = points.clone().count() as f64;
-    let sum = points
-        .clone()
-        .fold((0.0, 0.0), |sum, (x, y)| (sum.0 + x, sum.1 + y));
-    let (mean_x, mean_y) = (sum.0 / count, sum.1 / count);
-    let (spread, lift) = points.fold((0.0, 0.0), |(spread, lift), (x, y)| {
-        (
-            spread + (x - mean_x) * (x - mean_x),
-            lift + (x - mean_x) * (y - mean_y),
-        )
-    });
-    let slope = lift / spread;
-    slope.is_finite().then_some(slope)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Operations that take a lane of 8 for `lane_ns` each.
-    fn sample(lane_ns: u64, instructions: u64) -> Sample {
-        let operations = 1000;
+    fn sample(operations: u64, trips_each: u64, trip_ns: u64) -> Sample {
         Sample {
             operations,
-            elapsed_ns: operations * lane_ns / 8,
-            round_trips: operations,
-            wire_bytes: 0,
-            instructions: operations * instructions,
+            elapsed_ns: operations * trips_each * trip_ns,
+            round_trips: operations * trips_each,
+            ..Sample::default()
         }
     }
 
-    /// n = 16 µs, r = 2 µs, 4 ns an instruction; a hop is 20 instructions, a start 10.
+    /// Alone n = 100 µs, r = 10 µs; of the processor n = 1 µs, r = 2 µs; e = 4 µs.
     fn samples() -> Samples {
         Samples {
-            lanes: 8,
-            reads_per_lookup: 3.0,
-            lookup: sample(16_000 + 3 * 2_000 + 1_600, 10 + 3 * 20 + 400),
-            chase: [0, 3, 6]
-                .map(|hops| ChaseSample {
-                    hops,
-                    sample: sample(16_000 + u64::from(hops) * 2_000, 10 + u64::from(hops) * 20),
-                })
-                .to_vec(),
-            spin: vec![sample(16_000, 10), sample(24_000, 2_010)],
+            ping_alone: sample(10, 1, 100_000),
+            remote_alone: sample(20, 3, 110_000),
+            ping_busy: sample(100, 1, 1_000),
+            remote_busy: sample(200, 3, 3_000),
+            execute: Sample {
+                round_trips: 0,
+                ..sample(30, 1, 4_000)
+            },
         }
     }
 
-    #[test]
-    fn parts_and_ratio() {
-        let calibration = Calibration::of(&samples()).unwrap();
-        let near = |got: f64, wanted: f64| (got - wanted).abs() < 1e-6 * wanted;
-        assert!(near(calibration.round_trip_ns, 16_000.0), "{calibration:?}");
-        assert!(near(calibration.read_ns, 2_000.0), "{calibration:?}");
-        assert!(near(calibration.instruction_ns, 4.0), "{calibration:?}");
-        assert!(near(calibration.execute_ns, 1_600.0), "{calibration:?}");
-        let wanted = 3.0 * 18_000.0 / (16_000.0 + 6_000.0 + 1_600.0);
-        assert!(
-            near(calibration.expected_ratio(), wanted),
-            "{calibration:?}"
-        );
+    fn of(lanes: usize) -> Calibration {
+        Calibration::of(lanes, &samples()).unwrap()
+    }
+
+    fn near(got: f64, wanted: f64) -> bool {
+        (got - wanted).abs() < 1e-9 * wanted
     }
 
     #[test]
-    fn limits_of_the_ratio() {
-        let base = Calibration::of(&samples()).unwrap();
-        let far = Calibration {
-            round_trip_ns: 1e12,
-            ..base
-        };
-        assert!((far.expected_ratio() - 3.0).abs() < 1e-3);
-        let slow_drive = Calibration {
-            read_ns: 1e12,
-            ..base
-        };
-        assert!((slow_drive.expected_ratio() - 1.0).abs() < 1e-3);
+    fn few_in_flight_wait_for_delays() {
+        let few = of(1);
+        assert!(near(few.remote().ns(), 330_000.0), "{few:?}");
+        assert!(near(few.pushdown().ns(), 134_000.0), "{few:?}");
+        assert!(near(few.expected_ratio(), 330.0 / 134.0));
     }
 
     #[test]
-    fn noise_below_zero_is_zero() {
+    fn many_in_flight_wait_for_the_processor() {
+        let many = of(1_000);
+        assert!(near(many.remote().ns(), 9_000_000.0), "{many:?}");
+        assert!(near(many.pushdown().ns(), 11_000_000.0), "{many:?}");
+        assert!(near(many.expected_ratio(), 9.0 / 11.0));
+    }
+
+    /// Each way has the bound that is its own.
+    #[test]
+    fn in_between_each_way_for_its_own() {
+        let some = of(20);
+        assert!(near(some.remote().ns(), 330_000.0), "{some:?}");
+        assert!(near(some.pushdown().ns(), 220_000.0), "{some:?}");
+        assert!(near(some.expected_ratio(), 1.5));
+    }
+
+    #[test]
+    fn a_read_is_not_less_than_free() {
         let mut noisy = samples();
-        noisy.chase[2].sample.elapsed_ns = 0;
-        noisy.spin[1].elapsed_ns = 0;
-        noisy.lookup.instructions = 0;
-        let calibration = Calibration::of(&noisy).unwrap();
-        assert_eq!((calibration.read_ns, calibration.execute_ns), (0.0, 0.0));
-        assert!((calibration.expected_ratio() - 3.0).abs() < 1e-6);
+        noisy.remote_alone.elapsed_ns = 1;
+        let calibration = Calibration::of(1, &noisy).unwrap();
+        assert_eq!(calibration.alone.read_ns, 0.0);
+        assert!(near(calibration.expected_ratio(), 300.0 / 104.0));
     }
 
     #[test]
     fn missing_samples_give_nothing() {
-        let broken = |change: fn(&mut Samples)| {
+        let without = |change: fn(&mut Samples) -> &mut Sample| {
             let mut samples = samples();
-            change(&mut samples);
-            Calibration::of(&samples)
+            *change(&mut samples) = Sample::default();
+            Calibration::of(8, &samples)
         };
-        assert_eq!(broken(|s| s.chase.clear()), None);
-        assert_eq!(broken(|s| s.chase.truncate(1)), None);
-        assert_eq!(broken(|s| s.chase[0].hops = 1), None);
-        assert_eq!(broken(|s| s.spin.truncate(1)), None);
-        assert_eq!(broken(|s| s.lookup = Sample::default()), None);
-        assert_eq!(broken(|s| s.chase[0].sample = Sample::default()), None);
-    }
-
-    #[test]
-    fn slopes() {
-        let fit = |points: &[(f64, f64)]| slope(points.iter().copied());
-        assert_eq!(fit(&[(0.0, 1.0), (2.0, 5.0)]), Some(2.0));
-        assert_eq!(fit(&[(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]), Some(0.5));
-        assert_eq!(fit(&[]), None);
-        assert_eq!(fit(&[(1.0, 1.0), (1.0, 2.0)]), None);
+        assert_eq!(without(|s| &mut s.ping_alone), None);
+        assert_eq!(without(|s| &mut s.remote_alone), None);
+        assert_eq!(without(|s| &mut s.ping_busy), None);
+        assert_eq!(without(|s| &mut s.remote_busy), None);
+        assert_eq!(without(|s| &mut s.execute), None);
     }
 }

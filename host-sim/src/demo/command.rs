@@ -5,9 +5,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use programs::chase::{self, STRIDE_BYTES_MAX};
-
-use super::calls::ShippedCalls;
 use super::plan::{PlanError, plan};
 use super::run::{ROUNDS, RunError, Setup, run};
 use super::world::World;
@@ -19,31 +16,18 @@ use crate::report::DemoReport;
 use crate::sqlite::catalog::CatalogError;
 use crate::sqlite::{Database, Table};
 
-/// Largest chain that `chase` follows: as large as the database, up to this.
-const CHAIN_BYTES_MAX: u64 = 64 << 20;
-
-/// The same chain every time.
-const CHAIN_SEED: u64 = 0x6368_6169_6e21;
-
 /// The world that a demonstration needs.
 ///
-/// A drive with two namespaces over the two files, an agent, a network, and on the agent the
-/// programs of [`super::Instance`]: `Lookup` attached to the database, `Chase` to the chain, `Spin`
-/// to anything.
+/// A drive with the database on it, an agent, a network, and on the agent `sqlite_get` attached to
+/// the database.
 #[derive(Clone, Debug)]
 pub struct WorldSpec {
     /// The database. Nothing writes to it.
     pub database: PathBuf,
-    /// How it lies on the drive. The chain's namespace has the same block size.
+    /// How it lies on the drive.
     pub placement: Placement,
     /// The table that is looked up in.
     pub table: Table,
-    /// The chain of cells.
-    pub chain: PathBuf,
-    /// Bytes of a cell.
-    pub cell_bytes: u32,
-    /// Cells of the chain.
-    pub cells: u32,
     /// Operations in flight at once: lanes are numbered from 0 to one less.
     pub lanes: usize,
     /// Delay to add to each network round trip.
@@ -97,12 +81,13 @@ impl DemoError {
 
 /// Does what `args` ask for and prints the result to `out`.
 ///
-/// `open` is called once, when the files are ready, and gives the world.
+/// `open` is called when the files are ready, for the world that was asked for and for one without
+/// added delays.
 pub fn command<W: World>(
     args: &DemoArgs,
     interrupt: &Interrupt,
     out: &mut dyn Write,
-    open: impl FnOnce(&WorldSpec) -> Result<W, String>,
+    open: impl Fn(&WorldSpec) -> Result<W, String>,
 ) -> Result<Exit, DemoError> {
     let mut progress = Progress::new(args.quiet);
     let files = Files::ready(args, interrupt, &mut progress)?;
@@ -120,23 +105,30 @@ pub fn command<W: World>(
         args.seed,
     )?
     .keys;
-    let spec = files.spec(args, table.table)?;
-    let mut world = open(&spec).map_err(DemoError::World)?;
-    let calls = ShippedCalls {
+    let spec = WorldSpec {
+        database: files.database.clone(),
+        placement: Placement::of(&files.database)?,
         table: table.table,
-        cell_bytes: spec.cell_bytes,
-        cells: spec.cells,
+        lanes: args.concurrency as usize,
+        rtt: args.rtt,
+        drive_latency: args.drive_latency,
     };
+    let without_delays = WorldSpec {
+        rtt: Duration::ZERO,
+        drive_latency: Duration::ZERO,
+        ..spec.clone()
+    };
+    let mut world = open(&spec).map_err(DemoError::World)?;
+    let mut quiet = open(&without_delays).map_err(DemoError::World)?;
     let setup = Setup {
         database: &database,
         table: &table,
         keys: &keys,
         lanes: spec.lanes,
         rounds: ROUNDS,
-        calls: &calls,
     };
     progress.start("looking up", 2 * keys.len() as u64);
-    let outcome = run(&mut world, &setup, &mut |done, _| {
+    let outcome = run(&mut world, &mut quiet, &setup, &mut |done, _| {
         progress.at(done);
         !interrupt.requested()
     })?;
@@ -172,8 +164,8 @@ struct Files {
     database: PathBuf,
     /// The database's name for the user.
     label: String,
-    /// Holds the chain, and the copy of a user's database; goes when this does.
-    scratch: tempfile::TempDir,
+    /// Holds the copy of a user's database; goes when this does.
+    _scratch: tempfile::TempDir,
 }
 
 impl Files {
@@ -212,35 +204,8 @@ impl Files {
         Ok(Files {
             database,
             label,
-            scratch,
+            _scratch: scratch,
         })
-    }
-
-    /// Writes the chain; with it, all that a world needs is there.
-    fn spec(&self, args: &DemoArgs, table: Table) -> Result<WorldSpec, DemoError> {
-        let placement = Placement::of(&self.database)?;
-        let cell_bytes = placement.header.page_bytes.min(STRIDE_BYTES_MAX);
-        let cells = placement.bytes().min(CHAIN_BYTES_MAX) / u64::from(cell_bytes);
-        let spec = WorldSpec {
-            database: self.database.clone(),
-            placement,
-            table,
-            chain: self.scratch.path().join("chain"),
-            cell_bytes,
-            cells: cells as u32,
-            lanes: args.concurrency as usize,
-            rtt: args.rtt,
-            drive_latency: args.drive_latency,
-        };
-        fs::write(
-            &spec.chain,
-            chase::build(spec.cells, cell_bytes, CHAIN_SEED),
-        )
-        .map_err(|source| DemoError::Write {
-            path: spec.chain.clone(),
-            source,
-        })?;
-        Ok(spec)
     }
 }
 

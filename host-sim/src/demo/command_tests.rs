@@ -21,19 +21,9 @@ fn arguments(cache: &Path, line: &str) -> DemoArgs {
 }
 
 fn open(spec: &WorldSpec) -> Result<Virtual, String> {
-    let read = |path: &Path| fs::read(path).map_err(|error| error.to_string());
-    let (database, chain) = (read(&spec.database)?, read(&spec.chain)?);
+    let database = fs::read(&spec.database).map_err(|error| error.to_string())?;
     assert_eq!(database.len() as u64, spec.placement.bytes());
-    assert_eq!(
-        chain.len() as u64,
-        u64::from(spec.cells) * u64::from(spec.cell_bytes)
-    );
-    assert!(
-        chain
-            .len()
-            .is_multiple_of(spec.placement.block_bytes as usize)
-    );
-    Ok(Virtual::new(database, chain, spec.table))
+    Ok(Virtual::new(database, spec.table))
 }
 
 fn run_line(cache: &Path, line: &str) -> (Result<Exit, DemoError>, String) {
@@ -64,7 +54,7 @@ fn every_page_size_and_every_kind_of_row() {
         assert!(reads >= 2.0 && json["reads_per_lookup"] == reads, "{json}");
         assert!(json["share_of_expected"].as_f64().unwrap() > 0.85, "{json}");
     }
-    // Databases stay; chains and drafts do not.
+    // Databases stay; drafts do not.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
 }
 

@@ -1,10 +1,10 @@
 //! The loop that keeps a number of operations in flight.
 //!
-//! Pushdown lookups, remote lookups and calibration probes are all driven by this one loop, so that
+//! Pushdown lookups, remote lookups and the requests that calibrate them are all driven by this one loop, so that
 //! what is compared differs in nothing but the requests. An operation is one or more requests in
 //! turn on one lane; when it ends, the next one starts there.
 
-use super::world::{Failure, Instance, World};
+use super::world::{Failure, World};
 use crate::report::Latencies;
 
 /// Operations between two looks at the watch.
@@ -20,13 +20,13 @@ pub enum Request<'a> {
         /// Bytes.
         length: u32,
     },
-    /// A program's answer.
+    /// The program's answer.
     Call {
-        /// The program.
-        instance: Instance,
         /// Its arguments.
         args: &'a [u8],
     },
+    /// Any answer at all.
+    Ping,
 }
 
 /// Operations of one kind, as many at a time as there are lanes.
@@ -84,11 +84,6 @@ impl Sample {
     /// Instructions for each operation.
     pub fn instructions_per_op(&self) -> f64 {
         self.per_op(self.instructions)
-    }
-
-    /// How long a lane is taken by one operation, if `lanes` are always in use (Little's law).
-    pub fn lane_ns(&self, lanes: usize) -> f64 {
-        self.per_op(self.elapsed_ns) * lanes as f64
     }
 
     fn per_op(&self, sum: u64) -> f64 {
@@ -190,7 +185,8 @@ impl Pass {
         match job.request(lane) {
             None => return false,
             Some(Request::Read { offset, length }) => world.submit_read(lane, offset, length),
-            Some(Request::Call { instance, args }) => world.submit_call(lane, instance, args),
+            Some(Request::Call { args }) => world.submit_call(lane, args),
+            Some(Request::Ping) => world.submit_ping(lane),
         }
         self.round_trips += 1;
         true

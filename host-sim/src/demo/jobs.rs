@@ -1,14 +1,14 @@
-//! The three kinds of operations that are measured: pushdown, remote, probe.
+//! The three kinds of operations that are measured: pushdown, remote, ping.
 
 use super::answers::Answers;
-use super::calls::Calls;
+use super::calls;
 use super::drive::{Job, Request};
-use super::world::{Failure, Instance};
+use super::world::Failure;
 use crate::sqlite::{Step, Table, Walk};
 
 /// Lookups by a program on the DPU.
-pub(super) struct Pushdown<'a, C: ?Sized> {
-    calls: &'a C,
+pub(super) struct Pushdown<'a> {
+    table: &'a Table,
     keys: &'a [i64],
     answers: &'a mut Answers,
     lanes: Vec<CallLane>,
@@ -22,16 +22,16 @@ struct CallLane {
     ended: bool,
 }
 
-impl<'a, C: Calls + ?Sized> Pushdown<'a, C> {
+impl<'a> Pushdown<'a> {
     pub(super) fn new(
-        calls: &'a C,
+        table: &'a Table,
         keys: &'a [i64],
         lanes: usize,
         answers: &'a mut Answers,
-    ) -> Pushdown<'a, C> {
+    ) -> Pushdown<'a> {
         answers.reset(keys.len());
         Pushdown {
-            calls,
+            table,
             keys,
             answers,
             lanes: vec![CallLane::default(); lanes],
@@ -39,26 +39,23 @@ impl<'a, C: Calls + ?Sized> Pushdown<'a, C> {
     }
 }
 
-impl<C: Calls + ?Sized> Job for Pushdown<'_, C> {
+impl Job for Pushdown<'_> {
     fn start(&mut self, lane: usize, index: usize) {
         let lane = &mut self.lanes[lane];
         lane.index = index;
         lane.ended = false;
-        self.calls.lookup(self.keys[index], &mut lane.args);
+        calls::lookup(self.table, self.keys[index], &mut lane.args);
     }
 
     fn request(&self, lane: usize) -> Option<Request<'_>> {
         let lane = &self.lanes[lane];
-        (!lane.ended).then_some(Request::Call {
-            instance: Instance::Lookup,
-            args: &lane.args,
-        })
+        (!lane.ended).then_some(Request::Call { args: &lane.args })
     }
 
     fn done(&mut self, lane: usize, result: Result<&[u8], Failure>, _instructions: u64) {
         let lane = &mut self.lanes[lane];
         lane.ended = true;
-        match self.calls.found(result) {
+        match calls::found(result) {
             Ok(record) => self.answers.put(lane.index, record),
             Err(failure) => self.answers.fail(lane.index, failure.to_string()),
         }
@@ -148,44 +145,33 @@ impl Job for Remote<'_> {
     }
 }
 
-/// Calls whose answer does not matter, only their cost.
-pub(super) struct Probe<F> {
-    instance: Instance,
-    fill: F,
-    lanes: Vec<CallLane>,
+/// Requests whose answer does not matter, only their cost.
+pub(super) struct Ping {
+    waiting: Vec<bool>,
     /// The first failure.
     pub(super) failure: Option<Failure>,
 }
 
-impl<F: Fn(usize, &mut Vec<u8>)> Probe<F> {
-    /// Calls of `instance`; `fill` makes the arguments of the call of that index.
-    pub(super) fn new(instance: Instance, lanes: usize, fill: F) -> Probe<F> {
-        Probe {
-            instance,
-            fill,
-            lanes: vec![CallLane::default(); lanes],
+impl Ping {
+    pub(super) fn new(lanes: usize) -> Ping {
+        Ping {
+            waiting: vec![false; lanes],
             failure: None,
         }
     }
 }
 
-impl<F: Fn(usize, &mut Vec<u8>)> Job for Probe<F> {
-    fn start(&mut self, lane: usize, index: usize) {
-        let lane = &mut self.lanes[lane];
-        lane.ended = false;
-        (self.fill)(index, &mut lane.args);
+impl Job for Ping {
+    fn start(&mut self, lane: usize, _index: usize) {
+        self.waiting[lane] = true;
     }
 
     fn request(&self, lane: usize) -> Option<Request<'_>> {
-        let lane = &self.lanes[lane];
-        (!lane.ended).then_some(Request::Call {
-            instance: self.instance,
-            args: &lane.args,
-        })
+        self.waiting[lane].then_some(Request::Ping)
     }
 
     fn done(&mut self, lane: usize, result: Result<&[u8], Failure>, _instructions: u64) {
-        self.lanes[lane].ended = true;
+        self.waiting[lane] = false;
         if let Err(failure) = result {
             self.failure.get_or_insert(failure);
         }

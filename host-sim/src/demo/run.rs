@@ -1,21 +1,21 @@
-//! The measurement: both ways and the probes in turn, round after round, then the check.
+//! The measurement: both ways and the parts in turn, round after round, then the check.
 //!
 //! The keys are cut into rounds. In each, every kind of operation has its turn: pushdown, remote,
-//! and the probes of [`super::calibration`]. A machine that changes its speed from one tenth of a
+//! and the parts of [`super::calibration`]. A machine that changes its speed from one tenth of a
 //! second to the next then does so to all of them alike; who goes first rotates. A first,
-//! uncounted round warms caches and tells how many hops and instructions the probes should have.
+//! uncounted round warms caches.
 
 use std::fmt;
 
 use super::answers::{Answer, Answers};
-use super::calibration::{Calibration, ChaseSample, Samples};
-use super::calls::Calls;
+use super::calibration::{Calibration, Samples};
+use super::calls;
 use super::check::Reference;
 use super::drive::{Job, Sample, Stopped, drive};
-use super::jobs::{Probe, Pushdown, Remote};
-use super::world::{Failure, Instance, World};
+use super::jobs::{Ping, Pushdown, Remote};
+use super::world::{Failure, World};
 use crate::report::Latencies;
-use crate::sqlite::{Database, TableInfo};
+use crate::sqlite::{Database, Table, TableInfo};
 
 /// Rounds by default: at 10 000 keys, 500 lookups each.
 pub const ROUNDS: usize = 20;
@@ -23,14 +23,8 @@ pub const ROUNDS: usize = 20;
 /// Mismatches kept to be shown.
 const EXAMPLES_MAX: usize = 10;
 
-/// Rounds of the short loop from which the cost of one is learned.
-const SPIN_ROUNDS_TRIED: u32 = 64;
-
-/// Least instructions of the long loop: enough to stand out from the rest of a call.
-const SPIN_INSTRUCTIONS_MIN: f64 = 2_000.0;
-
 /// What to measure.
-pub struct Setup<'a, C: ?Sized> {
+pub struct Setup<'a> {
     /// The file that is on the drive.
     pub database: &'a Database,
     /// The table looked up in.
@@ -41,8 +35,6 @@ pub struct Setup<'a, C: ?Sized> {
     pub lanes: usize,
     /// Rounds that the keys are cut into.
     pub rounds: usize,
-    /// How the programs want their arguments.
-    pub calls: &'a C,
 }
 
 /// One of the two ways to look up.
@@ -118,16 +110,14 @@ pub enum RunError {
     /// There is nothing to look up.
     #[error("there are no keys to look up")]
     NoKeys,
-    /// A probe failed.
-    #[error("calling {program}: {failure}")]
-    Probe {
-        /// The program.
-        program: &'static str,
-        /// Why.
-        failure: Failure,
-    },
+    /// The agent did not answer the smallest request.
+    #[error("measuring the round trip: {0}")]
+    Ping(Failure),
+    /// The program could not be run by itself.
+    #[error("running the program outside the agent: {0}")]
+    Execute(Failure),
     /// The measured parts give no expectation.
-    #[error("the probes gave nothing to calculate with: the clock did not move")]
+    #[error("the parts gave nothing to calculate with: the clock did not move")]
     Calibration,
     /// SQLite could not answer.
     #[error("SQLite says: {0}")]
@@ -140,12 +130,14 @@ impl From<Stopped> for RunError {
     }
 }
 
-/// Looks all keys up both ways, checks every answer, measures the parts.
+/// Looks all keys up both ways in `world`, checks every answer, measures the parts.
 ///
-/// `watch` is told how many lookups of how many are done (both ways count); `false` stops.
-pub fn run<W: World + ?Sized, C: Calls + ?Sized>(
+/// `quiet` is a world like `world` without added delays. `watch` is told how many lookups of how
+/// many are done (both ways count); `false` stops.
+pub fn run<W: World + ?Sized>(
     world: &mut W,
-    setup: &Setup<'_, C>,
+    quiet: &mut W,
+    setup: &Setup<'_>,
     watch: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Outcome, RunError> {
     if setup.keys.is_empty() {
@@ -156,33 +148,26 @@ pub fn run<W: World + ?Sized, C: Calls + ?Sized>(
         .len()
         .div_ceil(setup.rounds.clamp(1, setup.keys.len()));
     let lanes = setup.lanes.clamp(1, round_keys);
-    let reference = Reference::new(setup.database, setup.table)?;
-    let total = 2 * setup.keys.len() as u64;
     let mut run = Run {
         world,
-        setup,
+        quiet,
+        table: &setup.table.table,
         lanes,
-        reference,
+        reference: Reference::new(setup.database, setup.table)?,
         watch,
         done: None,
-        total,
-        answers: [Answers::default(), Answers::default()],
-        turn: 0,
+        total: 2 * setup.keys.len() as u64,
+        answers: Default::default(),
     };
-    let mut probes = run.warm_up(&setup.keys[..round_keys])?;
+    run.round(0, &setup.keys[..round_keys], &mut Tally::default())?;
+    run.done = Some(0);
     let mut tally = Tally::default();
     for (round, keys) in setup.keys.chunks(round_keys).enumerate() {
-        run.round(round, keys, &mut tally, &mut probes)?;
+        run.round(round, keys, &mut tally)?;
+        run.check(keys, &mut tally)?;
     }
-    let samples = Samples {
-        lanes,
-        reads_per_lookup: tally.remote.sample.round_trips_per_op(),
-        lookup: tally.pushdown.sample,
-        chase: probes.chase.to_vec(),
-        spin: probes.spin.iter().map(|spin| spin.sample).collect(),
-    };
     Ok(Outcome {
-        calibration: Calibration::of(&samples).ok_or(RunError::Calibration)?,
+        calibration: Calibration::of(lanes, &tally.samples).ok_or(RunError::Calibration)?,
         pushdown: tally.pushdown,
         remote: tally.remote,
         mismatches: tally.mismatches,
@@ -196,178 +181,150 @@ pub fn run<W: World + ?Sized, C: Calls + ?Sized>(
 struct Tally {
     pushdown: WayOutcome,
     remote: WayOutcome,
+    samples: Samples,
     mismatches: u64,
     examples: Vec<Example>,
     depth: u32,
 }
 
-/// The probes, and what was measured of each.
-struct Probes {
-    chase: [ChaseSample; 3],
-    spin: [SpinSample; 2],
-}
-
-/// Calls of `spin` with so many rounds.
-struct SpinSample {
-    rounds: u32,
-    sample: Sample,
+/// How operations are run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the world, as many at a time as there are lanes.
+    Busy,
+    /// In the world, one at a time.
+    Alone,
+    /// In the world without delays, as many at a time as there are lanes.
+    Quiet,
 }
 
 /// A run under way.
-struct Run<'r, W: ?Sized, C: ?Sized> {
+struct Run<'r, W: ?Sized> {
     world: &'r mut W,
-    setup: &'r Setup<'r, C>,
+    quiet: &'r mut W,
+    table: &'r Table,
     lanes: usize,
     reference: Reference<'r>,
     watch: &'r mut dyn FnMut(u64, u64) -> bool,
     /// Lookups done; `None` as long as they do not count.
     done: Option<u64>,
     total: u64,
-    /// Pushdown's and remote's of the current round.
-    answers: [Answers; 2],
-    /// Chases so far: each starts at another cell.
-    turn: u64,
+    /// Pushdown's and remote's of the current round, and those that nobody looks at.
+    answers: [Answers; 3],
 }
 
-impl<W: World + ?Sized, C: Calls + ?Sized> Run<'_, W, C> {
-    /// An uncounted round of everything, from which the probes are sized.
-    fn warm_up(&mut self, keys: &[i64]) -> Result<Probes, RunError> {
-        let mut ignored = Latencies::new();
-        let lookup = self.pushdown(keys, &mut ignored)?;
-        let (remote, _) = self.remote(keys, &mut ignored)?;
-        self.done = Some(0);
-        let operations = keys.len();
-        let start = self.spin(0, operations)?.instructions_per_op();
-        let tried = self
-            .spin(SPIN_ROUNDS_TRIED, operations)?
-            .instructions_per_op();
-        let per_round = ((tried - start) / f64::from(SPIN_ROUNDS_TRIED)).max(1.0);
-        let wanted = lookup.instructions_per_op().max(SPIN_INSTRUCTIONS_MIN);
-        let reads = (remote.round_trips_per_op().round() as u32).max(1);
-        self.chase(2 * reads, operations)?;
-        let chase = |hops| ChaseSample {
-            hops,
-            sample: Sample::default(),
-        };
-        let spin = |rounds| SpinSample {
-            rounds,
-            sample: Sample::default(),
-        };
-        Ok(Probes {
-            chase: [chase(0), chase(reads), chase(2 * reads)],
-            spin: [spin(0), spin((wanted / per_round).ceil() as u32)],
-        })
-    }
-
-    /// One round: everything in turn, then the check.
-    fn round(
-        &mut self,
-        round: usize,
-        keys: &[i64],
-        tally: &mut Tally,
-        probes: &mut Probes,
-    ) -> Result<(), RunError> {
+impl<W: World + ?Sized> Run<'_, W> {
+    /// One round: everything in turn. What is run alone takes its time, so a tenth must do.
+    fn round(&mut self, round: usize, keys: &[i64], tally: &mut Tally) -> Result<(), RunError> {
         const TURNS: usize = 7;
+        let few = &keys[..keys.len().div_ceil(10)];
+        let Tally {
+            pushdown,
+            remote,
+            samples,
+            depth,
+            ..
+        } = tally;
+        let unwatched = &mut Latencies::new();
         for turn in 0..TURNS {
             match (turn + round) % TURNS {
                 0 => {
-                    let way = &mut tally.pushdown;
-                    way.sample.add(&self.pushdown(keys, &mut way.latencies)?);
+                    let sample = self.pushdown(keys, &mut pushdown.latencies)?;
+                    pushdown.sample.add(&sample);
+                    self.count(keys);
                 }
                 1 => {
-                    let way = &mut tally.remote;
-                    let (sample, depth) = self.remote(keys, &mut way.latencies)?;
-                    way.sample.add(&sample);
-                    tally.depth = tally.depth.max(depth);
+                    let latencies = &mut remote.latencies;
+                    let (sample, levels) = self.remote(Place::Busy, 1, keys, latencies)?;
+                    remote.sample.add(&sample);
+                    *depth = levels.max(*depth);
+                    self.count(keys);
                 }
-                probe @ 2..5 => {
-                    let chase = &mut probes.chase[probe - 2];
-                    chase.sample.add(&self.chase(chase.hops, keys.len())?);
+                2 => {
+                    let (sample, _) = self.remote(Place::Quiet, 2, keys, unwatched)?;
+                    samples.remote_busy.add(&sample);
                 }
-                probe => {
-                    let spin = &mut probes.spin[probe - 5];
-                    spin.sample.add(&self.spin(spin.rounds, keys.len())?);
+                3 => {
+                    let (sample, _) = self.remote(Place::Alone, 2, few, unwatched)?;
+                    samples.remote_alone.add(&sample);
                 }
+                4 => samples.ping_busy.add(&self.ping(Place::Quiet, keys)?),
+                5 => samples.ping_alone.add(&self.ping(Place::Alone, few)?),
+                _ => samples.execute.add(&self.execute(few)?),
             }
         }
-        self.check(keys, tally)
+        Ok(())
+    }
+
+    fn count(&mut self, keys: &[i64]) {
+        self.done = self.done.map(|done| done + keys.len() as u64);
     }
 
     fn pushdown(&mut self, keys: &[i64], latencies: &mut Latencies) -> Result<Sample, RunError> {
         let mut answers = std::mem::take(&mut self.answers[0]);
-        let mut job = Pushdown::new(self.setup.calls, keys, self.lanes, &mut answers);
-        let sample = self.lookups(&mut job, keys.len(), latencies);
+        let mut job = Pushdown::new(self.table, keys, self.lanes, &mut answers);
+        let sample = self.drive(Place::Busy, &mut job, keys.len(), latencies);
         self.answers[0] = answers;
         sample
     }
 
-    /// The sample, and the most levels that a lookup went down.
+    /// Lookups whose answers go to that slot: the sample, and the most levels that one went down.
     fn remote(
         &mut self,
+        place: Place,
+        slot: usize,
         keys: &[i64],
         latencies: &mut Latencies,
     ) -> Result<(Sample, u32), RunError> {
-        let mut answers = std::mem::take(&mut self.answers[1]);
-        let mut job = Remote::new(&self.setup.table.table, keys, self.lanes, &mut answers);
-        let sample = self.lookups(&mut job, keys.len(), latencies);
+        let mut answers = std::mem::take(&mut self.answers[slot]);
+        let mut job = Remote::new(self.table, keys, self.lanes, &mut answers);
+        let sample = self.drive(place, &mut job, keys.len(), latencies);
         let levels = job.levels;
-        self.answers[1] = answers;
+        self.answers[slot] = answers;
         Ok((sample?, levels))
     }
 
-    fn lookups<J: Job>(
+    /// As many of the smallest requests as there are keys.
+    fn ping(&mut self, place: Place, keys: &[i64]) -> Result<Sample, RunError> {
+        let mut job = Ping::new(self.lanes);
+        let sample = self.drive(place, &mut job, keys.len(), &mut Latencies::new())?;
+        match job.failure {
+            None => Ok(sample),
+            Some(failure) => Err(RunError::Ping(failure)),
+        }
+    }
+
+    /// The program by itself. Rows that are not there are answers too.
+    fn execute(&mut self, keys: &[i64]) -> Result<Sample, RunError> {
+        let mut sample = Sample::default();
+        let mut args = Vec::new();
+        for &rowid in keys {
+            calls::lookup(self.table, rowid, &mut args);
+            sample.operations += 1;
+            sample.elapsed_ns += self.quiet.execute_ns(&args).map_err(RunError::Execute)?;
+        }
+        Ok(sample)
+    }
+
+    fn drive<J: Job>(
         &mut self,
+        place: Place,
         job: &mut J,
         count: usize,
         latencies: &mut Latencies,
     ) -> Result<Sample, RunError> {
-        let (done, total) = (self.done, self.total);
-        let watch = &mut self.watch;
-        let mut tell = |ended: u64| watch(done.map_or(0, |done| done + ended), total);
-        let sample = drive(self.world, job, count, self.lanes, latencies, &mut tell)?;
-        self.done = done.map(|done| done + count as u64);
-        Ok(sample)
-    }
-
-    fn chase(&mut self, hops: u32, operations: usize) -> Result<Sample, RunError> {
-        let (calls, first) = (self.setup.calls, self.turn);
-        self.turn += operations as u64;
-        self.probe("chase", Instance::Chase, operations, |index, args| {
-            calls.chase(hops, first + index as u64, args);
-        })
-    }
-
-    fn spin(&mut self, rounds: u32, operations: usize) -> Result<Sample, RunError> {
-        let calls = self.setup.calls;
-        self.probe("spin", Instance::Spin, operations, |_, args| {
-            calls.spin(rounds, args)
-        })
-    }
-
-    fn probe(
-        &mut self,
-        program: &'static str,
-        instance: Instance,
-        operations: usize,
-        fill: impl Fn(usize, &mut Vec<u8>),
-    ) -> Result<Sample, RunError> {
-        let mut job = Probe::new(instance, self.lanes, fill);
-        let mut ignored = Latencies::new();
-        let (done, total) = (self.done.unwrap_or(0), self.total);
-        let watch = &mut self.watch;
-        let mut tell = |_: u64| watch(done, total);
-        let sample = drive(
-            self.world,
-            &mut job,
-            operations,
-            self.lanes,
-            &mut ignored,
-            &mut tell,
-        )?;
-        match job.failure {
-            None => Ok(sample),
-            Some(failure) => Err(RunError::Probe { program, failure }),
-        }
+        let counts = place == Place::Busy;
+        let (done, total, watch) = (self.done, self.total, &mut self.watch);
+        let mut tell = |ended: u64| {
+            let ended = if counts { ended } else { 0 };
+            watch(done.map_or(0, |done| done + ended), total)
+        };
+        let (world, lanes) = match place {
+            Place::Busy => (&mut *self.world, self.lanes),
+            Place::Alone => (&mut *self.world, 1),
+            Place::Quiet => (&mut *self.quiet, self.lanes),
+        };
+        Ok(drive(world, job, count, lanes, latencies, &mut tell)?)
     }
 
     /// Compares both ways' answers with SQLite's.

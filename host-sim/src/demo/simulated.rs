@@ -1,20 +1,18 @@
 //! The demonstration's world over the simulated machine: one client, one connection, and as many
 //! requests in flight on it as there are lanes.
 
-use std::path::Path;
-
-use client::{Budgets, Client, Completion, Config, Ticket};
-use client::{InstanceId, ObjectId, linker};
-use dpu_firmware::limits::LARGE;
-use ebpf::{EntryKind, ImageBuilder};
+use client::{Budgets, Client, Completion, Config, InstanceId, ObjectId, Ticket, linker};
+use dpu_firmware::limits::{LARGE, Limits};
 use nvme_model::driver::DriverConfig;
 use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfig};
 
 use programs::sqlite;
+use protocol::HEADER_BYTES;
+use protocol::message::InfoRequest;
 
+use super::alone::Alone;
 use super::command::WorldSpec;
-use super::spin;
-use super::world::{Done, Failure, Instance, WireCounters, World};
+use super::world::{Done, Failure, WireCounters, World};
 use crate::local::{LocalStream, Shared};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
@@ -25,8 +23,7 @@ pub struct SimulatedWorld {
     client: Client<LocalStream>,
     database: ObjectId,
     lookup: InstanceId,
-    chase: InstanceId,
-    spin: InstanceId,
+    alone: Alone,
     /// Which lane a request belongs to.
     lanes: Vec<Option<Ticket>>,
     /// Why a submission failed, told as that lane's end.
@@ -49,17 +46,18 @@ impl SimulatedWorld {
             .map_err(|error| format!("cannot reach the agent: {error}"))?;
         let mut client = Client::new(stream, &Config::default()).map_err(sentence)?;
         let database = client.open(1, 0, None).map_err(sentence)?.id;
-        let chain = client.open(2, 0, None).map_err(sentence)?.id;
         let get = sqlite::program_for(spec.table.page_bytes);
-        let image = linked(get.name, get.object)?;
-        let lookup = attach(&mut client, get.name, &image, &[database])?;
-        let chase = attach(
-            &mut client,
-            "chase",
-            &linked("chase", programs::CHASE)?,
-            &[chain],
-        )?;
-        let spin = attach(&mut client, "spin", &spin_image()?, &[])?;
+        let told = |error: &dyn std::fmt::Display| format!("cannot load {}: {error}", get.name);
+        let image = linker::link(get.object)
+            .map_err(|error| told(&error))?
+            .image;
+        let program = client
+            .load(get.name, &image)
+            .map_err(|error| told(&error))?;
+        let lookup = client
+            .attach(program, &[database], Budgets::default())
+            .map_err(|error| told(&error))?;
+        let alone = Alone::new(&image, &spec.database).map_err(|error| told(&error))?;
         let lanes = vec![None; spec.lanes];
         let refused = Vec::new();
         let last = Vec::new();
@@ -68,8 +66,7 @@ impl SimulatedWorld {
             client,
             database,
             lookup,
-            chase,
-            spin,
+            alone,
             lanes,
             refused,
             last,
@@ -103,6 +100,7 @@ impl SimulatedWorld {
                 self.last = outcome.reply;
                 Ok(self.last.as_slice())
             }
+            Ok(client::Done::Other(_)) => Ok(&[][..]),
             Ok(other) => Err(Failure::Refused(format!(
                 "an answer to something else: {other:?}"
             ))),
@@ -129,13 +127,13 @@ impl World for SimulatedWorld {
         self.submitted(lane, ticket);
     }
 
-    fn submit_call(&mut self, lane: usize, instance: Instance, args: &[u8]) {
-        let instance = match instance {
-            Instance::Lookup => self.lookup,
-            Instance::Chase => self.chase,
-            Instance::Spin => self.spin,
-        };
-        let ticket = self.client.pipeline().call(instance, args);
+    fn submit_call(&mut self, lane: usize, args: &[u8]) {
+        let ticket = self.client.pipeline().call(self.lookup, args);
+        self.submitted(lane, ticket);
+    }
+
+    fn submit_ping(&mut self, lane: usize) {
+        let ticket = self.client.pipeline().submit(&InfoRequest {}, &[]);
         self.submitted(lane, ticket);
     }
 
@@ -165,6 +163,10 @@ impl World for SimulatedWorld {
         }
     }
 
+    fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure> {
+        self.alone.execute_ns(args)
+    }
+
     fn wire_counters(&self) -> WireCounters {
         let (bytes_to_agent, bytes_to_client) = self.shared.with(|machine| machine.wire_bytes());
         WireCounters {
@@ -176,61 +178,41 @@ impl World for SimulatedWorld {
 
 fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
     let block_bytes = spec.placement.block_bytes;
-    let namespaces = vec![
-        namespace(&spec.database, block_bytes)?,
-        namespace(&spec.chain, block_bytes)?,
-    ];
+    let options = FileStoreOptions {
+        read_only: true,
+        ..FileStoreOptions::default()
+    };
+    let store = FileStore::open(&spec.database, options).map_err(sentence)?;
     Ok(SimulatorConfig {
         model: ModelConfig {
-            namespaces,
+            namespaces: vec![NamespaceConfig::new(store, block_bytes)],
             read_latency_us: spec.drive_latency.as_micros() as u64,
             ..ModelConfig::default()
         },
         // Each lane may have several packets under way.
         wire: WireConfig::with_round_trip(spec.rtt, 8 * spec.lanes),
-        limits: LARGE,
+        limits: limits(spec),
         driver: DriverConfig::default(),
         seed: 1,
-        far_connections: 4,
+        far_connections: 1,
     })
 }
 
-fn namespace(path: &Path, block_bytes: u32) -> Result<NamespaceConfig, String> {
-    let options = FileStoreOptions {
-        read_only: true,
-        ..FileStoreOptions::default()
+/// The large profile with few connections, and on each a window that a page for every lane fits
+/// in twice: with a delay, a smaller one would hold up remote reads.
+fn limits(spec: &WorldSpec) -> Limits {
+    let window_bytes = 2 * spec.lanes * (spec.table.page_bytes as usize + HEADER_BYTES);
+    let buffer_bytes = if spec.rtt.is_zero() {
+        LARGE.send_bytes
+    } else {
+        LARGE.send_bytes.max(window_bytes)
     };
-    let store = FileStore::open(path, options).map_err(sentence)?;
-    Ok(NamespaceConfig::new(store, block_bytes))
-}
-
-fn linked(name: &str, object: &[u8]) -> Result<Vec<u8>, String> {
-    match linker::link(object) {
-        Ok(linked) => Ok(linked.image),
-        Err(error) => Err(format!("cannot link {name}: {error}")),
+    Limits {
+        connections: 4,
+        receive_bytes: buffer_bytes,
+        send_bytes: buffer_bytes,
+        ..LARGE
     }
-}
-
-fn spin_image() -> Result<Vec<u8>, String> {
-    ImageBuilder::new()
-        .args_max(spin::ARGS_BYTES)
-        .entry(EntryKind::Call, 0)
-        .code(&spin::CODE)
-        .build()
-        .map_err(sentence)
-}
-
-fn attach(
-    client: &mut Client<LocalStream>,
-    name: &str,
-    image: &[u8],
-    objects: &[ObjectId],
-) -> Result<InstanceId, String> {
-    let told = |error| format!("cannot load {name}: {error}");
-    let program = client.load(name, image).map_err(told)?;
-    client
-        .attach(program, objects, Budgets::default())
-        .map_err(told)
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::world::{Done, Failure, Instance, WireCounters, World};
+use super::world::{Done, Failure, WireCounters, World};
 use crate::sqlite::{Step, Table, Walk};
 
 /// Bytes of a packet besides what it carries.
@@ -14,12 +14,11 @@ pub(super) const HEADERS: u64 = 72;
 
 pub(super) struct Virtual {
     file: Vec<u8>,
-    chain: Vec<u8>,
     table: Table,
     now_ns: u64,
     round_trip_ns: u64,
     read_ns: u64,
-    instruction_ns: u64,
+    execute_ns: u64,
     wire: WireCounters,
     /// (when, order of submission, lane)
     ends: BinaryHeap<Reverse<(u64, u64, usize)>>,
@@ -32,16 +31,15 @@ pub(super) struct Virtual {
 }
 
 impl Virtual {
-    /// 100 µs a round trip, 10 µs a read, 5 ns an instruction.
-    pub(super) fn new(file: Vec<u8>, chain: Vec<u8>, table: Table) -> Virtual {
+    /// 100 µs a round trip, 10 µs a read, 2.5 µs in the program.
+    pub(super) fn new(file: Vec<u8>, table: Table) -> Virtual {
         Virtual {
             file,
-            chain,
             table,
             now_ns: 0,
             round_trip_ns: 100_000,
             read_ns: 10_000,
-            instruction_ns: 5,
+            execute_ns: 2_500,
             wire: WireCounters::default(),
             ends: BinaryHeap::new(),
             results: Vec::new(),
@@ -91,31 +89,24 @@ impl World for Virtual {
         self.end(lane, self.round_trip_ns + self.read_ns, result, 0);
     }
 
-    fn submit_call(&mut self, lane: usize, instance: Instance, args: &[u8]) {
+    fn submit_call(&mut self, lane: usize, args: &[u8]) {
         self.wire.bytes_to_agent += HEADERS + args.len() as u64;
-        let word = |at: usize| u32::from_le_bytes(args[at..at + 4].try_into().unwrap());
-        // Each program: 10 instructions to start, 20 for a read, and what it does besides.
-        let (reads, work, mut result) = match instance {
-            Instance::Lookup => {
-                let (reads, result) = self.lookup(args);
-                (reads, 500, result)
-            }
-            Instance::Chase => {
-                let mut offset = u64::from(word(0)) as usize;
-                for _ in 0..word(8) {
-                    let cell = self.chain[offset..offset + 8].try_into().unwrap();
-                    offset = u64::from_le_bytes(cell) as usize;
-                }
-                (u64::from(word(8)), 0, Ok(vec![0; 16]))
-            }
-            Instance::Spin => (0, u64::from(word(0)) * 3, Ok(Vec::new())),
-        };
+        let (reads, mut result) = self.lookup(args);
         let lies = self.lie_every > 0 && self.submitted.is_multiple_of(self.lie_every);
-        if let (true, Instance::Lookup, Ok(record)) = (lies, instance, &mut result) {
+        if let (true, Ok(record)) = (lies, &mut result) {
             *record.last_mut().unwrap() ^= 1;
         }
-        let time = self.round_trip_ns + reads * self.read_ns + work * self.instruction_ns;
-        self.end(lane, time, result, 10 + 20 * reads + work);
+        let time = self.round_trip_ns + reads * self.read_ns + self.execute_ns;
+        self.end(lane, time, result, 500);
+    }
+
+    fn submit_ping(&mut self, lane: usize) {
+        self.wire.bytes_to_agent += HEADERS;
+        self.end(lane, self.round_trip_ns, Ok(Vec::new()), 0);
+    }
+
+    fn execute_ns(&mut self, _args: &[u8]) -> Result<u64, Failure> {
+        Ok(self.execute_ns)
     }
 
     fn next_done(&mut self) -> Done<'_> {

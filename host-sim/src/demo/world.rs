@@ -3,17 +3,6 @@
 //! A *lane* is a place for one operation in flight: the driver submits to a lane only when
 //! nothing is under way there. How lanes share connections is the world's affair.
 
-/// A program attached to an object on the agent. The world knows its number on each connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instance {
-    /// `sqlite_get` on the database.
-    Lookup,
-    /// `chase` on a chain of cells of the same drive.
-    Chase,
-    /// A loop that does nothing, on nothing.
-    Spin,
-}
-
 /// Why an operation gave no bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -32,7 +21,7 @@ pub struct Done<'w> {
     pub lane: usize,
     /// The bytes read, or the program's reply.
     pub result: Result<&'w [u8], Failure>,
-    /// What the agent's meter counted for a call; 0 for a read.
+    /// What the agent's meter counted for a call; 0 for all else.
     pub instructions: u64,
 }
 
@@ -60,14 +49,21 @@ pub trait World {
     /// Reads from the database's object. `offset` and `length` are multiples of its block size.
     fn submit_read(&mut self, lane: usize, offset: u64, length: u32);
 
-    /// Calls a program.
-    fn submit_call(&mut self, lane: usize, instance: Instance, args: &[u8]);
+    /// Calls `sqlite_get` on the database.
+    fn submit_call(&mut self, lane: usize, args: &[u8]);
+
+    /// Asks the agent for the least that it can answer, without drive and without program.
+    fn submit_ping(&mut self, lane: usize);
 
     /// Turns the world until an operation ends. Called only while one is in flight.
     ///
     /// It must return within a deadline: an operation that does not end by itself is a
     /// [`Failure::Refused`].
     fn next_done(&mut self) -> Done<'_>;
+
+    /// Runs `sqlite_get` once outside the agent, its reads answered at once, and says how long the
+    /// program itself took, in nanoseconds.
+    fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure>;
 
     /// What crossed the wire so far.
     fn wire_counters(&self) -> WireCounters;

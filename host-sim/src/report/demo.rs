@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use super::number::{bytes, microseconds, plain, whole};
+use crate::demo::calibration::{Bound, Cost};
 use crate::demo::run::{Outcome, WayOutcome};
 
 /// The part of the expected ratio that pushdown is meant to reach.
@@ -117,16 +118,29 @@ impl DemoReport {
             }
             put(&format!("{name}.mismatches"), json!(figures.mismatches));
         }
+        for (name, bound) in [
+            ("pushdown", calibration.pushdown()),
+            ("remote", calibration.remote()),
+        ] {
+            let most = bound.ops_per_s(calibration.lanes);
+            put(&format!("{name}.bound_ops_per_s"), json!(most));
+        }
         put("depth", json!(depth));
         put("ratio", json!(self.outcome.ratio()));
         put("expected_ratio", json!(calibration.expected_ratio()));
         put("share_of_expected", json!(self.share()));
         put("reads_per_lookup", json!(calibration.reads));
-        put("round_trip_us", json!(calibration.round_trip_ns / 1e3));
-        put("read_us", json!(calibration.read_ns / 1e3));
+        for (place, cost) in [
+            ("alone", calibration.alone),
+            ("processor", calibration.processor),
+        ] {
+            let us = |ns: f64| json!(ns / 1e3);
+            put(&format!("{place}.round_trip_us"), us(cost.round_trip_ns));
+            put(&format!("{place}.read_us"), us(cost.read_ns));
+        }
         put("execute_us", json!(calibration.execute_ns / 1e3));
-        put("instruction_ns", json!(calibration.instruction_ns));
-        put("instructions_per_lookup", json!(calibration.instructions));
+        let instructions = self.outcome.pushdown.sample.instructions_per_op();
+        put("instructions_per_lookup", json!(instructions));
         Value::Object(object)
     }
 
@@ -212,15 +226,33 @@ impl DemoReport {
     /// The measured parts and the ratio that follows from them.
     fn expectation(&self) -> String {
         let parts = &self.outcome.calibration;
+        let us = |ns: f64| microseconds(ns / 1e3);
+        let cost = |cost: &Cost| {
+            let (n, r) = (us(cost.round_trip_ns), us(cost.read_ns));
+            format!("n = {n} a round trip, r = {r} a drive read")
+        };
+        let reached = |bound: Bound, way: &WayOutcome| {
+            let by = if bound.alone_ns >= bound.processor_ns {
+                "delay"
+            } else {
+                "the processor"
+            };
+            let most = bound.ops_per_s(parts.lanes);
+            let share = percent(way.sample.ops_per_s() / most);
+            format!("{}/s, bound by {by}; {share} of that reached", plain(most))
+        };
         format!(
-            "expected ratio {}: d(n + r)/(n + d·r + e) with d = {} reads, n = {} a round trip, \
-             r = {} a drive read, e = {} in the program\n\
-             reached {} of it; {} are wanted",
+            "expected ratio {}: d(n + r)/(n + d·r + e) with d = {} reads, e = {} in the program\n  \
+             alone {}\n  of the processor {}\n  \
+             so pushdown can do {}\n  and remote reads {}\n\
+             reached {} of the expected ratio; {} are wanted",
             plain(parts.expected_ratio()),
             plain(parts.reads),
-            microseconds(parts.round_trip_ns / 1e3),
-            microseconds(parts.read_ns / 1e3),
-            microseconds(parts.execute_ns / 1e3),
+            us(parts.execute_ns),
+            cost(&parts.alone),
+            cost(&parts.processor),
+            reached(parts.pushdown(), &self.outcome.pushdown),
+            reached(parts.remote(), &self.outcome.remote),
             percent(self.share()),
             percent(SHARE_WANTED),
         )
@@ -277,12 +309,17 @@ mod tests {
 
     fn report() -> DemoReport {
         let calibration = Calibration {
+            lanes: 8,
             reads: 3.0,
-            round_trip_ns: 16_000.0,
-            read_ns: 2_000.0,
             execute_ns: 2_000.0,
-            instruction_ns: 4.0,
-            instructions: 500.0,
+            alone: Cost {
+                round_trip_ns: 16_000.0,
+                read_ns: 2_000.0,
+            },
+            processor: Cost {
+                round_trip_ns: 500.0,
+                read_ns: 100.0,
+            },
         };
         DemoReport {
             database: "orders.sqlite".into(),
