@@ -10,7 +10,8 @@
 //! | `command` | `host-sim demo` from its arguments to its exit status |
 //! | `plan` | which keys |
 //! | `calls` | arguments and replies of `sqlite_get` |
-//! | `alone` | `sqlite_get` without an agent, to measure what is its own |
+//! | `program_alone` | `sqlite_get` without an agent, to measure what is its own |
+//! | `drive_alone` | the drive without an agent, to measure what are its reads |
 //! | `drive` | the loop that keeps a number of lookups in flight; the same for all that is measured |
 //! | `jobs` | what is kept in flight: pushdown, remote, ping |
 //! | `answers` | what came back, kept aside until the clock has stopped |
@@ -18,15 +19,16 @@
 //! | `calibration` | what the ratio of the two ways should be, from measured parts |
 //! | `check` | SQLite's own answer |
 
-pub mod alone;
 pub mod answers;
 pub mod calibration;
 pub mod calls;
 pub mod check;
 pub mod command;
 pub mod drive;
+pub mod drive_alone;
 mod jobs;
 pub mod plan;
+pub mod program_alone;
 pub mod run;
 pub mod simulated;
 #[cfg(test)]

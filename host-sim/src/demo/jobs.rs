@@ -69,6 +69,8 @@ pub(super) struct Remote<'a> {
     lanes: Vec<WalkLane>,
     /// Most levels that a walk went down.
     pub(super) levels: u32,
+    /// What was read, offset and length.
+    pub(super) reads: Vec<(u64, u32)>,
 }
 
 #[derive(Clone)]
@@ -96,14 +98,15 @@ impl<'a> Remote<'a> {
             answers,
             lanes: vec![lane; lanes],
             levels: 0,
+            reads: Vec::new(),
         }
     }
 
-    /// Keeps the answer if the walk has ended.
+    /// Notes what is read next; keeps the answer if the walk has ended.
     fn settle(&mut self, lane: usize) {
         let lane = &mut self.lanes[lane];
         match lane.walk.next() {
-            Step::Read { .. } => return,
+            Step::Read { offset, length } => return self.reads.push((offset, length)),
             Step::Found => self.answers.put(lane.index, Some(lane.walk.record())),
             Step::Missing => self.answers.put(lane.index, None),
             Step::Corrupt(why) => self.answers.fail(lane.index, why.to_string()),

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::answers::{Answer, Answers};
-use super::calibration::{Calibration, Samples};
+use super::calibration::{Calibration, PlaceSamples, Rounds, Samples};
 use super::calls;
 use super::check::Reference;
 use super::drive::{Job, Sample, Stopped, drive};
@@ -113,6 +113,9 @@ pub enum RunError {
     /// The agent did not answer the smallest request.
     #[error("measuring the round trip: {0}")]
     Ping(Failure),
+    /// The drive could not be read by itself.
+    #[error("reading the drive outside the agent: {0}")]
+    Reads(Failure),
     /// The program could not be run by itself.
     #[error("running the program outside the agent: {0}")]
     Execute(Failure),
@@ -158,6 +161,7 @@ pub fn run<W: World + ?Sized>(
         done: None,
         total: 2 * setup.keys.len() as u64,
         answers: Default::default(),
+        reads: Vec::new(),
     };
     run.round(0, &setup.keys[..round_keys], &mut Tally::default())?;
     run.done = Some(0);
@@ -167,7 +171,8 @@ pub fn run<W: World + ?Sized>(
         run.check(keys, &mut tally)?;
     }
     Ok(Outcome {
-        calibration: Calibration::of(lanes, &tally.samples).ok_or(RunError::Calibration)?,
+        calibration: Calibration::of(lanes, &tally.remote.sample, &tally.samples)
+            .ok_or(RunError::Calibration)?,
         pushdown: tally.pushdown,
         remote: tally.remote,
         mismatches: tally.mismatches,
@@ -211,6 +216,8 @@ struct Run<'r, W: ?Sized> {
     total: u64,
     /// Pushdown's and remote's of the current round, and those that nobody looks at.
     answers: [Answers; 3],
+    /// What the latest remote lookups read.
+    reads: Vec<(u64, u32)>,
 }
 
 impl<W: World + ?Sized> Run<'_, W> {
@@ -225,7 +232,6 @@ impl<W: World + ?Sized> Run<'_, W> {
             depth,
             ..
         } = tally;
-        let unwatched = &mut Latencies::new();
         for turn in 0..TURNS {
             match (turn + round) % TURNS {
                 0 => {
@@ -240,17 +246,11 @@ impl<W: World + ?Sized> Run<'_, W> {
                     *depth = levels.max(*depth);
                     self.count(keys);
                 }
-                2 => {
-                    let (sample, _) = self.remote(Place::Quiet, 2, keys, unwatched)?;
-                    samples.remote_busy.add(&sample);
-                }
-                3 => {
-                    let (sample, _) = self.remote(Place::Alone, 2, few, unwatched)?;
-                    samples.remote_alone.add(&sample);
-                }
-                4 => samples.ping_busy.add(&self.ping(Place::Quiet, keys)?),
-                5 => samples.ping_alone.add(&self.ping(Place::Alone, few)?),
-                _ => samples.execute.add(&self.execute(few)?),
+                2 => self.remote_parts(Place::Quiet, keys, &mut samples.busy)?,
+                3 => self.remote_parts(Place::Alone, few, &mut samples.alone)?,
+                4 => self.ping(Place::Quiet, keys, &mut samples.busy.ping)?,
+                5 => self.ping(Place::Alone, few, &mut samples.alone.ping)?,
+                _ => self.execute(few, &mut samples.execute)?,
             }
         }
         Ok(())
@@ -280,30 +280,60 @@ impl<W: World + ?Sized> Run<'_, W> {
         let mut job = Remote::new(self.table, keys, self.lanes, &mut answers);
         let sample = self.drive(place, &mut job, keys.len(), latencies);
         let levels = job.levels;
+        self.reads = job.reads;
         self.answers[slot] = answers;
         Ok((sample?, levels))
     }
 
+    /// Lookups that nobody looks at, and what they read once more without an agent.
+    fn remote_parts(
+        &mut self,
+        place: Place,
+        keys: &[i64],
+        samples: &mut PlaceSamples,
+    ) -> Result<(), RunError> {
+        let (sample, _) = self.remote(place, 2, keys, &mut Latencies::new())?;
+        let PlaceSamples {
+            remote_read, read, ..
+        } = samples;
+        remote_read.add(sample.elapsed_ns, sample.round_trips);
+        let reads = std::mem::take(&mut self.reads);
+        let (world, lanes) = self.place(place);
+        let elapsed_ns = world.reads_ns(&reads, lanes).map_err(RunError::Reads)?;
+        read.add(elapsed_ns, reads.len() as u64);
+        Ok(())
+    }
+
     /// As many of the smallest requests as there are keys.
-    fn ping(&mut self, place: Place, keys: &[i64]) -> Result<Sample, RunError> {
+    fn ping(&mut self, place: Place, keys: &[i64], rounds: &mut Rounds) -> Result<(), RunError> {
         let mut job = Ping::new(self.lanes);
         let sample = self.drive(place, &mut job, keys.len(), &mut Latencies::new())?;
-        match job.failure {
-            None => Ok(sample),
-            Some(failure) => Err(RunError::Ping(failure)),
+        if let Some(failure) = job.failure {
+            return Err(RunError::Ping(failure));
         }
+        rounds.add(sample.elapsed_ns, sample.operations);
+        Ok(())
     }
 
     /// The program by itself. Rows that are not there are answers too.
-    fn execute(&mut self, keys: &[i64]) -> Result<Sample, RunError> {
-        let mut sample = Sample::default();
+    fn execute(&mut self, keys: &[i64], rounds: &mut Rounds) -> Result<(), RunError> {
+        let mut elapsed_ns = 0;
         let mut args = Vec::new();
         for &rowid in keys {
             calls::lookup(self.table, rowid, &mut args);
-            sample.operations += 1;
-            sample.elapsed_ns += self.quiet.execute_ns(&args).map_err(RunError::Execute)?;
+            elapsed_ns += self.quiet.execute_ns(&args).map_err(RunError::Execute)?;
         }
-        Ok(sample)
+        rounds.add(elapsed_ns, keys.len() as u64);
+        Ok(())
+    }
+
+    /// The world and how many operations are in flight there.
+    fn place(&mut self, place: Place) -> (&mut W, usize) {
+        match place {
+            Place::Busy => (self.world, self.lanes),
+            Place::Alone => (self.world, 1),
+            Place::Quiet => (self.quiet, self.lanes),
+        }
     }
 
     fn drive<J: Job>(

@@ -103,6 +103,10 @@ fn figures_are_those_of_the_world() {
         // Nothing is shared in this world: each of the lanes has its turn at once.
         let share = lanes as f64;
         assert!(near(calibration.processor.round_trip_ns * share, 100_000.0));
+        assert!(near(
+            calibration.processor.remote_read_ns * share,
+            110_000.0
+        ));
         assert!(near(calibration.processor.read_ns * share, 10_000.0));
         assert!(near(outcome.ratio(), 110.0 * reads / lookup_us));
     }

@@ -10,8 +10,9 @@ use programs::sqlite;
 use protocol::HEADER_BYTES;
 use protocol::message::InfoRequest;
 
-use super::alone::Alone;
 use super::command::WorldSpec;
+use super::drive_alone::DriveAlone;
+use super::program_alone::ProgramAlone;
 use super::world::{Done, Failure, WireCounters, World};
 use crate::local::{LocalStream, Shared};
 use crate::simulator::{Simulator, SimulatorConfig};
@@ -23,7 +24,8 @@ pub struct SimulatedWorld {
     client: Client<LocalStream>,
     database: ObjectId,
     lookup: InstanceId,
-    alone: Alone,
+    program_alone: ProgramAlone,
+    drive_alone: DriveAlone,
     /// Which lane a request belongs to.
     lanes: Vec<Option<Ticket>>,
     /// Why a submission failed, told as that lane's end.
@@ -57,7 +59,8 @@ impl SimulatedWorld {
         let lookup = client
             .attach(program, &[database], Budgets::default())
             .map_err(|error| told(&error))?;
-        let alone = Alone::new(&image, &spec.database).map_err(|error| told(&error))?;
+        let program_alone =
+            ProgramAlone::new(&image, &spec.database).map_err(|error| told(&error))?;
         let lanes = vec![None; spec.lanes];
         let refused = Vec::new();
         let last = Vec::new();
@@ -66,7 +69,8 @@ impl SimulatedWorld {
             client,
             database,
             lookup,
-            alone,
+            program_alone,
+            drive_alone: DriveAlone::open(model(spec)?, spec.lanes)?,
             lanes,
             refused,
             last,
@@ -164,7 +168,12 @@ impl World for SimulatedWorld {
     }
 
     fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure> {
-        self.alone.execute_ns(args)
+        self.program_alone.execute_ns(args)
+    }
+
+    fn reads_ns(&mut self, reads: &[(u64, u32)], in_flight: usize) -> Result<u64, Failure> {
+        let ns = self.drive_alone.reads_ns(reads, in_flight);
+        ns.map_err(Failure::Refused)
     }
 
     fn wire_counters(&self) -> WireCounters {
@@ -177,24 +186,28 @@ impl World for SimulatedWorld {
 }
 
 fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
-    let block_bytes = spec.placement.block_bytes;
-    let options = FileStoreOptions {
-        read_only: true,
-        ..FileStoreOptions::default()
-    };
-    let store = FileStore::open(&spec.database, options).map_err(sentence)?;
     Ok(SimulatorConfig {
-        model: ModelConfig {
-            namespaces: vec![NamespaceConfig::new(store, block_bytes)],
-            read_latency_us: spec.drive_latency.as_micros() as u64,
-            ..ModelConfig::default()
-        },
+        model: model(spec)?,
         // Each lane may have several packets under way.
         wire: WireConfig::with_round_trip(spec.rtt, 8 * spec.lanes),
         limits: limits(spec),
         driver: DriverConfig::default(),
         seed: 1,
         far_connections: 1,
+    })
+}
+
+/// The drive: the database as its one namespace.
+fn model(spec: &WorldSpec) -> Result<ModelConfig, String> {
+    let options = FileStoreOptions {
+        read_only: true,
+        ..FileStoreOptions::default()
+    };
+    let store = FileStore::open(&spec.database, options).map_err(sentence)?;
+    Ok(ModelConfig {
+        namespaces: vec![NamespaceConfig::new(store, spec.placement.block_bytes)],
+        read_latency_us: spec.drive_latency.as_micros() as u64,
+        ..ModelConfig::default()
     })
 }
 

@@ -109,6 +109,10 @@ impl World for Virtual {
         Ok(self.execute_ns)
     }
 
+    fn reads_ns(&mut self, reads: &[(u64, u32)], in_flight: usize) -> Result<u64, Failure> {
+        Ok(reads.len() as u64 * self.read_ns / in_flight as u64)
+    }
+
     fn next_done(&mut self) -> Done<'_> {
         let Reverse((at, _, lane)) = self.ends.pop().expect("an operation is in flight");
         self.now_ns = self.now_ns.max(at);

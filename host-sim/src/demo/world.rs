@@ -65,6 +65,10 @@ pub trait World {
     /// program itself took, in nanoseconds.
     fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure>;
 
+    /// Makes these reads (offset and length, in bytes, whole blocks) outside the agent, so many at a
+    /// time, and says how long all of them took together, in nanoseconds.
+    fn reads_ns(&mut self, reads: &[(u64, u32)], in_flight: usize) -> Result<u64, Failure>;
+
     /// What crossed the wire so far.
     fn wire_counters(&self) -> WireCounters;
 }

@@ -135,6 +135,7 @@ impl DemoReport {
             ("processor", calibration.processor),
         ] {
             let us = |ns: f64| json!(ns / 1e3);
+            put(&format!("{place}.remote_read_us"), us(cost.remote_read_ns));
             put(&format!("{place}.round_trip_us"), us(cost.round_trip_ns));
             put(&format!("{place}.read_us"), us(cost.read_ns));
         }
@@ -229,7 +230,8 @@ impl DemoReport {
         let us = |ns: f64| microseconds(ns / 1e3);
         let cost = |cost: &Cost| {
             let (n, r) = (us(cost.round_trip_ns), us(cost.read_ns));
-            format!("n = {n} a round trip, r = {r} a drive read")
+            let both = us(cost.remote_read_ns);
+            format!("n = {n} a round trip, r = {r} a drive read, {both} a remote read")
         };
         let reached = |bound: Bound, way: &WayOutcome| {
             let by = if bound.alone_ns >= bound.processor_ns {
@@ -313,10 +315,12 @@ mod tests {
             reads: 3.0,
             execute_ns: 2_000.0,
             alone: Cost {
+                remote_read_ns: 18_000.0,
                 round_trip_ns: 16_000.0,
                 read_ns: 2_000.0,
             },
             processor: Cost {
+                remote_read_ns: 600.0,
                 round_trip_ns: 500.0,
                 read_ns: 100.0,
             },

@@ -30,7 +30,7 @@ const INSTRUCTION_BUDGET: u64 = 10_000_000;
 const CLOCK_READINGS: u32 = 10_000;
 
 /// A program and what it runs in.
-pub struct Alone {
+pub struct ProgramAlone {
     slots: Vec<u64>,
     checked: Checked,
     header: ImageHeader,
@@ -45,13 +45,13 @@ pub struct Alone {
     clock: Duration,
 }
 
-impl Alone {
+impl ProgramAlone {
     /// The program of `image` over the file at `path`.
     ///
     /// # Errors
     ///
     /// A sentence that says what is wrong with either.
-    pub fn new(image: &[u8], path: &Path) -> Result<Alone, String> {
+    pub fn new(image: &[u8], path: &Path) -> Result<ProgramAlone, String> {
         let unreadable = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let image = Image::parse(image).map_err(|error| error.to_string())?;
         let slots: Vec<u64> = image.code().collect();
@@ -65,7 +65,7 @@ impl Alone {
             length_bytes: file.metadata().map_err(unreadable)?.len(),
             block_bytes: BLOCK_BYTES,
         };
-        Ok(Alone {
+        Ok(ProgramAlone {
             slots,
             checked,
             header,
@@ -179,7 +179,7 @@ mod tests {
         let table = database.table(None).unwrap();
         let get = programs::sqlite::program_for(512);
         let image = linker::link(get.object).unwrap().image;
-        let mut alone = Alone::new(&image, &path).unwrap();
+        let mut alone = ProgramAlone::new(&image, &path).unwrap();
         let mut args = Vec::new();
         for rowid in plan(&database, &table, 50, 0, 1).unwrap().keys {
             calls::lookup(&table.table, rowid, &mut args);
@@ -198,6 +198,6 @@ mod tests {
     #[test]
     fn what_is_no_program_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(Alone::new(b"no image", file.path()).is_err());
+        assert!(ProgramAlone::new(b"no image", file.path()).is_err());
     }
 }
