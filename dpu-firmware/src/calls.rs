@@ -218,9 +218,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(instance) = self.instances.at(instance.0) else {
             return 1;
         };
-        let objects: [Option<Object>; protocol::limits::OBJECTS_PER_INSTANCE_MAX] = instance
-            .objects
-            .map(|id| id.and_then(|id| self.objects.get(owner, id.0)).copied());
+        let mut objects: [Option<Object>; protocol::limits::OBJECTS_PER_INSTANCE_MAX] = [None; _];
+        let ids = instance.objects.iter().take(instance.object_count as usize);
+        for (object, id) in objects.iter_mut().zip(ids) {
+            *object = id.and_then(|id| self.objects.get(owner, id.0)).copied();
+        }
         let Some(stored) = self.programs.at(instance.program) else {
             return 1;
         };

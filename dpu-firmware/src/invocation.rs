@@ -563,11 +563,15 @@ impl Invocations {
 
     /// Ends an invocation; what it held, the reply memory apart, which must have been taken.
     pub fn end(&mut self, index: InvocationIndex) -> Option<Held> {
-        let mut invocation = self.slots[usize::from(index.0)].take()?;
+        let slot = &mut self.slots[usize::from(index.0)];
+        // Emptied where it is: to move it out would copy all of it.
+        let invocation = slot.as_mut()?;
         debug_assert!(invocation.reply.is_none());
+        let held = invocation.release();
+        *slot = None;
         self.free[self.free_count] = index.0;
         self.free_count += 1;
-        Some(invocation.release())
+        Some(held)
     }
 
     /// In use, the most that ever were, and in all.

@@ -163,6 +163,7 @@ impl Default for Memory<'_> {
 
 impl<'m> Memory<'m> {
     /// A memory without any region.
+    #[inline]
     pub const fn new() -> Memory<'m> {
         Memory {
             regions: [const { Region::Absent }; REGIONS_MAX],
@@ -172,6 +173,7 @@ impl<'m> Memory<'m> {
     /// Puts a region there that may be read only. Bytes beyond
     /// [`REGION_BYTES_MAX`] are not addressable.
     #[must_use]
+    #[inline]
     pub fn with_read(mut self, region: RegionId, bytes: &'m [u8]) -> Memory<'m> {
         let len = bytes.len().min(REGION_BYTES_MAX);
         self.regions[region as usize] = Region::Read(&bytes[..len]);
@@ -181,6 +183,7 @@ impl<'m> Memory<'m> {
     /// Puts a region there that may be read and written. Bytes beyond
     /// [`REGION_BYTES_MAX`] are not addressable.
     #[must_use]
+    #[inline]
     pub fn with_write(mut self, region: RegionId, bytes: &'m mut [u8]) -> Memory<'m> {
         let len = bytes.len().min(REGION_BYTES_MAX);
         self.regions[region as usize] = Region::Write(&mut bytes[..len]);
@@ -193,6 +196,7 @@ impl<'m> Memory<'m> {
     }
 
     /// The bytes of a region, empty where it is absent.
+    #[inline]
     pub fn region(&self, region: RegionId) -> &[u8] {
         self.regions[region as usize].bytes()
     }
@@ -201,6 +205,7 @@ impl<'m> Memory<'m> {
     ///
     /// # Errors
     /// The range must lie within one region. An empty range may start one past its end.
+    #[inline]
     pub fn read(&self, address: u64, len: usize) -> Result<&[u8], AccessFault> {
         let (region, offset) = self.locate(address, len, Right::Read)?;
         self.region(region)
@@ -212,6 +217,7 @@ impl<'m> Memory<'m> {
     ///
     /// # Errors
     /// As [`Memory::read`], and the region must be writable.
+    #[inline]
     pub fn write(&mut self, address: u64, len: usize) -> Result<&mut [u8], AccessFault> {
         self.locate(address, len, Right::Write)?;
         let (len_wanted, right) = (len as u64, Right::Write);
@@ -232,6 +238,7 @@ impl<'m> Memory<'m> {
     ///
     /// # Errors
     /// As [`Memory::read`] and [`Memory::write`].
+    #[inline]
     pub fn locate(
         &self,
         address: u64,

@@ -41,6 +41,7 @@ pub struct State {
 impl State {
     /// The state before the first instruction of the function at slot `entry`. Its length is paid
     /// from the budget when it is first run; where no function starts there, that run is a fault.
+    #[inline]
     pub fn start(_: &Program<'_>, entry: u32, r1: u64, r2: u64, instruction_budget: u64) -> State {
         let mut r = [0; 16];
         r[1] = r1;
@@ -59,6 +60,7 @@ impl State {
 
     /// Ends the wait for a helper: `r0` is its result, and the program goes on behind the call.
     /// Without such a wait this does nothing.
+    #[inline]
     pub fn resume(&mut self, r0: i64) {
         if self.phase == Phase::Waiting {
             self.r[0] = r0 as u64;
@@ -81,6 +83,7 @@ impl State {
     }
 
     /// Units of the meter that have been paid.
+    #[inline]
     pub const fn spent(&self) -> u64 {
         self.budget - self.left
     }
