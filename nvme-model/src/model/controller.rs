@@ -559,7 +559,7 @@ pub(super) fn reads(opcode: u8) -> bool {
     matches!(IoOpcode(opcode), IoOpcode::READ | IoOpcode::COMPARE)
 }
 
-/// The status for a store's error (NVM §3.1; Base Figure 97).
+/// The status for a store's error (Base §3.3.3.2.1, Figures 94 and 98; NVM §3.1).
 pub(super) fn store_status(error: StoreError, entry: &SubmissionEntry) -> Status {
     let reading = reads(entry.opcode);
     Status::new(match error {

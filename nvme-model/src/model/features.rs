@@ -121,7 +121,7 @@ impl Features {
         has_cache: bool,
         limits: Limits,
     ) -> Result<u32, Status> {
-        // Features of the controller take no namespace (Base §5.27, Figure 317).
+        // Features of the controller take no namespace (Base §5.27, Figure 370).
         if namespace != 0 && namespace != NAMESPACE_ALL && feature != FeatureId::ERROR_RECOVERY {
             let code = StatusCode::FEATURE_NOT_NAMESPACE_SPECIFIC;
             return Err(Status::new(code).with_do_not_retry());

@@ -13,14 +13,14 @@ use super::controller::{Controller, Namespace};
 use super::features::WARNING_KELVIN;
 use super::limits::{ABORTS_MAX, COMMANDS_MAX, ERROR_LOG_ENTRIES, EVENT_REQUESTS_MAX};
 
-/// CSI of the NVM command set (Base §3.1.3.1).
+/// CSI of the NVM command set (Base §5.17.1, Figure 274).
 const NVM_COMMAND_SET: u8 = 0;
 
 fn refuse(code: StatusCode) -> Status {
     Status::new(code).with_do_not_retry()
 }
 
-/// Copies text into a field padded with spaces (Base §1.5, ASCII strings).
+/// Copies text into a field padded with spaces (Base §1.4.2).
 fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
     let printable = text
@@ -65,7 +65,7 @@ impl Controller {
                 page.extend_from_slice(header.as_bytes());
                 page.push(NVM_COMMAND_SET);
             }),
-            // All fields optional and none used (NVM §4.1.5.2, §4.1.5.3).
+            // All fields optional and none used (NVM §4.1.5.3, §4.1.5.4).
             Cns::COMMAND_SET_NAMESPACE if command_set == NVM_COMMAND_SET => {
                 self.namespace_index(id).map(drop)
             }

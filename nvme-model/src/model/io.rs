@@ -208,7 +208,7 @@ impl Controller {
         }
     }
 
-    /// Flush (NVM §3.2.2, Base §7.1): of one namespace, or of all.
+    /// Flush (Base §7.1): of one namespace, or of all.
     fn flush(&mut self, index: u32) -> Result<Progress, Status> {
         let id = self.slots.get(index).entry.namespace.get();
         let first = if id == NAMESPACE_ALL {

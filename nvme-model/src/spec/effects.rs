@@ -4,7 +4,7 @@ use bitfield_struct::bitfield;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Effects of one command (Base §5.16.1.6, Figure 210).
+/// Effects of one command (Base §5.16.1.6, Figure 211).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct CommandEffects {
@@ -30,7 +30,7 @@ pub struct CommandEffects {
     pub scope: u16,
 }
 
-/// The log page (Base §5.16.1.6, Figure 209), 4096 bytes.
+/// The log page (Base §5.16.1.6, Figure 210), 4096 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct EffectsLog {

@@ -209,7 +209,7 @@ fn identify_namespace_is_figure_97() {
 }
 
 #[test]
-fn logs_are_figures_206_to_209() {
+fn logs_are_figures_206_to_210() {
     offsets!(
         ErrorLogEntry,
         error_count = 0,

@@ -127,7 +127,7 @@ impl SmartLog {
     pub const WARNING_READ_ONLY: u8 = 1 << 3;
 }
 
-/// The Firmware Slot Information log (Base §5.16.1.4, Figure 208).
+/// The Firmware Slot Information log (Base §5.16.1.4, Figure 209).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FirmwareSlotLog {
