@@ -57,6 +57,7 @@ pub struct SubmissionEntry {
 }
 
 const _: () = assert!(size_of::<SubmissionEntry>() == SUBMISSION_ENTRY_BYTES);
+const _: () = assert!(SUBMISSION_ENTRY_BYTES == 1 << SUBMISSION_ENTRY_SHIFT);
 
 impl SubmissionEntry {
     /// All bytes zero.
@@ -114,6 +115,7 @@ pub struct CompletionEntry {
 }
 
 const _: () = assert!(size_of::<CompletionEntry>() == COMPLETION_ENTRY_BYTES);
+const _: () = assert!(COMPLETION_ENTRY_BYTES == 1 << COMPLETION_ENTRY_SHIFT);
 
 impl CompletionEntry {
     /// P, the phase tag (Base §3.3.3.2, Figure 91).

@@ -83,7 +83,11 @@ pub struct EventConfiguration {
     pub firmware_activation: bool,
     /// Telemetry log notices.
     pub telemetry: bool,
-    #[bits(21)]
+    #[bits(3)]
+    __: u8,
+    /// Endurance Group event aggregate log notices.
+    pub endurance_groups: bool,
+    #[bits(17)]
     __: u32,
 }
 

@@ -6,7 +6,7 @@
 //! - "NVM": *NVM Express NVM Command Set Specification, Revision 1.0*,
 //! - "PCIe": *NVMe over PCIe Transport Specification, Revision 1.0*.
 //!
-//! From Base 2.1 and NVM 1.1 on the sections and figures are numbered otherwise.
+//! Later revisions may number sections and figures otherwise.
 //!
 //! Nothing here does anything: these are views and values, shared by the driver and the software
 //! controller, which share no other code.
