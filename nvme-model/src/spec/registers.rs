@@ -166,7 +166,7 @@ impl ControllerStatus {
     pub const SHUTDOWN_COMPLETE: u8 = 0b10;
 }
 
-/// CRTO, Controller Ready Timeouts (Base §3.1.3, Figure 62). Means something where CAP.CRMS is not 0.
+/// CRTO, Controller Ready Timeouts (Base §3.1.3.21, Figure 62). Means something where CAP.CRMS is not 0.
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct ReadyTimeouts {
