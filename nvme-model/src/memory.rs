@@ -80,6 +80,10 @@ impl Page {
         self.index
     }
 
+    const fn span(&self) -> Span {
+        Span::new(self.index, 0, PAGE_BYTES)
+    }
+
     /// Its 4096 bytes.
     pub fn bytes<'d>(&'d self, dma: &'d impl Dma) -> &'d [u8] {
         dma.bytes(self.span())
@@ -212,6 +216,10 @@ impl Slab {
     /// Its length in bytes.
     pub const fn len_bytes(&self) -> usize {
         self.pages as usize * PAGE_BYTES
+    }
+
+    const fn span(&self) -> Span {
+        Span::new(self.first, 0, self.len_bytes())
     }
 
     /// Its bytes.
@@ -412,48 +420,13 @@ impl Transfer {
     }
 }
 
-mod sealed {
-    /// What the CPU owns covers a span.
-    pub trait Spanned {
-        /// The bytes covered.
-        fn span(&self) -> crate::seam::Span;
-    }
-}
-use sealed::Spanned;
-
-impl Spanned for Page {
-    fn span(&self) -> Span {
-        Span::new(self.index, 0, PAGE_BYTES)
-    }
-}
-
-impl Spanned for Slab {
-    fn span(&self) -> Span {
-        Span::new(self.first, 0, self.len_bytes())
-    }
-}
-
-/// Memory that the CPU owns: a [`Page`] or a [`Slab`].
-pub trait CpuOwned: sealed::Spanned {}
-impl CpuOwned for Page {}
-impl CpuOwned for Slab {}
-
-/// The bytes of two tokens at once, to copy from one to the other or to run a program on both.
-pub fn two_mut<'d>(
-    first: &'d mut impl CpuOwned,
-    second: &'d mut impl CpuOwned,
-    dma: &'d mut impl Dma,
-) -> (&'d mut [u8], &'d mut [u8]) {
-    dma.two_bytes_mut(first.span(), second.span())
-}
-
 /// The bytes of two slabs at once: an invocation's scratch and its reply.
 pub fn two_slabs_mut<'d>(
     first: &'d mut Slab,
     second: &'d mut Slab,
     dma: &'d mut impl Dma,
 ) -> (&'d mut [u8], &'d mut [u8]) {
-    two_mut(first, second, dma)
+    dma.two_bytes_mut(first.span(), second.span())
 }
 
 #[cfg(test)]

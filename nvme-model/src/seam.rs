@@ -23,7 +23,8 @@ use crate::memory::PageRange;
 /// Bytes of a memory page, the only page size the driver uses (CC.MPS = 0).
 pub const PAGE_BYTES: usize = 4096;
 
-/// The controller registers (BAR0): properties and doorbells (NVMe 1.4 §3.1).
+/// The controller registers (BAR0): properties and doorbells (Base §3.1.3, PCIe §3.1.2; see
+/// [`crate::spec`] for which texts these are).
 ///
 /// Offsets are those the controller decodes; the driver never uses one it was not told of by CAP.
 /// A device that is gone reads as all ones.

@@ -54,27 +54,18 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     }
 
     fn abort_oldest(&mut self, queue: usize) {
-        let IoQueueId {
-            queue_id,
-            command_id,
-        } = {
-            let io = &mut self.queues[queue];
-            let Some(index) = io.slots.oldest(Place::InFlight) else {
-                return;
-            };
-            let deadline_us = self.now_us.saturating_add(self.config.abort_deadline_us);
-            io.slots.get_mut(index).deadline_us = deadline_us;
-            io.slots.move_to(Place::Aborting, index);
-            IoQueueId {
-                queue_id: io.rings.id(),
-                command_id: io.slots.id(index),
-            }
+        let io = &mut self.queues[queue];
+        let Some(index) = io.slots.oldest(Place::InFlight) else {
+            return;
         };
+        let deadline_us = self.now_us.saturating_add(self.config.abort_deadline_us);
+        io.slots.get_mut(index).deadline_us = deadline_us;
+        io.slots.move_to(Place::Aborting, index);
+        let entry = command::abort(io.rings.id(), io.slots.id(index));
         self.counters.timeouts += 1;
         let aborts_max = self.controller.as_ref().map_or(1, |info| info.aborts_max);
         // Without a free abort the command still has its grace, and the reset after it.
-        if self.admin.aborts() < usize::from(aborts_max)
-            && self.submit_admin(Purpose::Abort, command::abort(queue_id, command_id))
+        if self.admin.aborts() < usize::from(aborts_max) && self.submit_admin(Purpose::Abort, entry)
         {
             self.counters.aborts += 1;
         }
@@ -104,7 +95,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         self.clear_enable();
         self.next_register_us = self.now_us;
         self.phase = Phase::Disabling {
-            until_us: self.ready_deadline_us(),
+            until_us: self.not_ready_deadline_us(),
             then,
         };
     }
@@ -268,10 +259,4 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             transfer: Transfer::None,
         }
     }
-}
-
-/// How the device knows a command.
-struct IoQueueId {
-    queue_id: u16,
-    command_id: u16,
 }

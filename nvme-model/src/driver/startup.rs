@@ -15,7 +15,7 @@ use crate::limits::{NAMESPACES_MAX, NAMESPACES_SCANNED_MAX};
 use crate::seam::{Device, Dma, Registers};
 use crate::spec::{
     AdminOpcode, AdminQueueAttributes, COMPLETION_ENTRY_SHIFT, Capabilities, Cns, Configuration,
-    IdentifyController, IdentifyNamespace, LogId, NamespaceList, NumberOfQueues,
+    IdentifyController, IdentifyNamespace, LogId, NamespaceList, NumberOfQueues, ReadyTimeouts,
     SUBMISSION_ENTRY_SHIFT, SmartLog, offset,
 };
 
@@ -104,10 +104,26 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         self.capabilities.max_queue_entries_0() as u32 + 1
     }
 
-    /// CAP.TO: the worst that CSTS.RDY may take either way.
-    pub(super) fn ready_deadline_us(&self) -> u64 {
-        let units = u64::from(self.capabilities.timeout_500ms().max(1));
-        self.now_us.saturating_add(units * 500_000)
+    /// CAP.TO: the worst that CSTS.RDY may take to fall.
+    pub(super) fn not_ready_deadline_us(&self) -> u64 {
+        self.after_units(self.capabilities.timeout_500ms().into())
+    }
+
+    /// The worst that CSTS.RDY may take to rise: CAP.TO, or CRTO where that is more than CAP.TO can say
+    /// (Base §3.1.3.1).
+    fn ready_deadline_us(&self) -> u64 {
+        let units = self.capabilities.timeout_500ms();
+        if units < u8::MAX || self.capabilities.ready_modes() == 0 {
+            return self.after_units(units.into());
+        }
+        let longer = ReadyTimeouts::from(self.device.registers().read32(offset::CRTO));
+        self.after_units(longer.media_ready_500ms().max(units.into()))
+    }
+
+    /// So many units of 500 ms from now, at least one.
+    fn after_units(&self, units: u16) -> u64 {
+        self.now_us
+            .saturating_add(u64::from(units.max(1)) * 500_000)
     }
 
     /// Sets the admin queues and enables. CSTS.RDY is 0.

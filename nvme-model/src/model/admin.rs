@@ -6,22 +6,24 @@ use crate::seam::PAGE_BYTES;
 use crate::spec::{
     AbortDword10, AdminOpcode, COMPLETION_ENTRY_BYTES, COMPLETION_ENTRY_SHIFT, CommandEffects,
     CommandFlags, CreateCompletionQueueDword11, CreateSubmissionQueueDword11, EffectsLog,
-    FirmwareSlotLog, GetFeaturesDword10, GetLogPageDword10, GetLogPageDword11, GetLogPageDword14,
-    IDENTIFY_BYTES, IoOpcode, LogId, QueueDword10, SUBMISSION_ENTRY_BYTES, SUBMISSION_ENTRY_SHIFT,
-    SetFeaturesDword10, Status, StatusCode, SubmissionEntry,
+    ErrorLogEntry, EventDword0, FeatureEffects, FeatureEffectsLog, FeatureId, FirmwareSlotLog,
+    GetFeaturesDword10, GetLogPageDword10, GetLogPageDword11, GetLogPageDword14, IDENTIFY_BYTES,
+    IoOpcode, LogId, NAMESPACE_ALL, QueueDword10, SUBMISSION_ENTRY_BYTES, SUBMISSION_ENTRY_SHIFT,
+    SetFeaturesDword10, SmartLog, Status, StatusCode, SubmissionEntry,
 };
 
 use super::arena::ModelDma;
-use super::controller::{Controller, Progress};
-use super::features::Limits;
-use super::limits::VECTORS;
+use super::controller::{Controller, Progress, refuse};
+use super::features::{FEATURES, Features};
+use super::identify::padded;
+use super::limits::{ERROR_LOG_ENTRIES, VECTORS};
 use super::prp;
 use super::queue::{CompletionQueue, SubmissionQueue};
 use super::registers::ModelRegisters;
-use super::slot::Place;
+use super::slot::{Place, Slot};
 use super::store::Buffers;
 
-/// Admin commands this controller knows, and their effects.
+/// Admin commands this controller knows.
 const ADMIN_COMMANDS: [AdminOpcode; 10] = [
     AdminOpcode::DELETE_IO_SUBMISSION_QUEUE,
     AdminOpcode::CREATE_IO_SUBMISSION_QUEUE,
@@ -35,6 +37,17 @@ const ADMIN_COMMANDS: [AdminOpcode; 10] = [
     AdminOpcode::ASYNCHRONOUS_EVENT_REQUEST,
 ];
 
+/// Whether an admin command has to do with namespaces (Base §5, Figure 138). The others take no NSID.
+const fn uses_namespace(opcode: AdminOpcode) -> bool {
+    matches!(
+        opcode,
+        AdminOpcode::IDENTIFY
+            | AdminOpcode::GET_LOG_PAGE
+            | AdminOpcode::SET_FEATURES
+            | AdminOpcode::GET_FEATURES
+    )
+}
+
 /// I/O commands this controller knows, and whether they change data.
 const IO_COMMANDS: [(IoOpcode, bool); 6] = [
     (IoOpcode::FLUSH, false),
@@ -46,17 +59,20 @@ const IO_COMMANDS: [(IoOpcode, bool); 6] = [
 ];
 
 /// Log pages this controller has.
-const LOGS: [LogId; 5] = [
+const LOGS: [LogId; 7] = [
     LogId::SUPPORTED_LOGS,
     LogId::ERROR,
     LogId::SMART,
     LogId::FIRMWARE_SLOT,
     LogId::EFFECTS,
+    LogId::FEATURE_EFFECTS,
+    LogId::MANAGEMENT_EFFECTS,
 ];
 
-fn refuse(code: StatusCode) -> Status {
-    Status::new(code).with_do_not_retry()
-}
+/// Bytes of the Supported Log Pages log: a dword for each identifier (Base §5.16.1.1).
+const SUPPORTED_LOGS_BYTES: usize = 256 * 4;
+/// Bytes of the NVMe-MI Commands Supported and Effects log (Base §5.16.1.19).
+const MANAGEMENT_EFFECTS_BYTES: usize = 4096;
 
 const DONE: Result<Progress, Status> = Ok(Progress::Done(0));
 
@@ -74,7 +90,14 @@ impl Controller {
         if flags.fused() != 0 || flags.data_pointer_kind() != 0 {
             return Err(refuse(StatusCode::INVALID_FIELD));
         }
-        match AdminOpcode(entry.opcode) {
+        let opcode = AdminOpcode(entry.opcode);
+        if !ADMIN_COMMANDS.contains(&opcode) {
+            return Err(refuse(StatusCode::INVALID_OPCODE));
+        }
+        if entry.namespace.get() != 0 && !uses_namespace(opcode) {
+            return Err(refuse(StatusCode::INVALID_FIELD));
+        }
+        match opcode {
             AdminOpcode::IDENTIFY => {
                 self.identify(&entry, registers.version().into_bits())?;
                 self.reply(dma, index, 0, IDENTIFY_BYTES)
@@ -233,10 +256,12 @@ impl Controller {
         entry: &SubmissionEntry,
     ) -> Result<Progress, Status> {
         let queue = QueueDword10::from_bits(entry.cdw10.get()).queue();
-        let known = self
-            .submission
-            .get(usize::from(queue))
-            .is_some_and(Option::is_some);
+        let known = self.submission.get(usize::from(queue));
+        let known = known.is_some_and(|known| {
+            known
+                .as_ref()
+                .is_some_and(|submission| submission.deleting.is_none())
+        });
         if queue == 0 || !known {
             return Err(refuse(StatusCode::INVALID_QUEUE_ID));
         }
@@ -246,26 +271,22 @@ impl Controller {
                 Place::Delayed | Place::Stalled | Place::Hung | Place::Dropped
             )
         };
-        for command in self
-            .slots
-            .find(|slot| slot.queue == queue && waiting(slot.place))
-        {
+        let waiting = |slot: &Slot| slot.queue == queue && waiting(slot.place());
+        for command in self.slots.find(waiting) {
             let status = Status::new(StatusCode::ABORTED_QUEUE_DELETION);
             self.complete(dma, command, status, 0);
         }
-        let Some(submission) = &mut self.submission[usize::from(queue)] else {
-            return DONE;
-        };
-        if submission.deleting.is_some() {
-            return Err(refuse(StatusCode::INVALID_QUEUE_ID));
+        match &mut self.submission[usize::from(queue)] {
+            Some(submission) if submission.outstanding > 0 => {
+                submission.deleting = Some(index);
+                self.slots.put(index, Place::Deleting);
+                Ok(Progress::Waits)
+            }
+            _ => {
+                self.drop_submission_queue(queue);
+                DONE
+            }
         }
-        if submission.outstanding > 0 {
-            submission.deleting = Some(index);
-            self.slots.get_mut(index).place = Place::Deleting;
-            return Ok(Progress::Waits);
-        }
-        self.drop_submission_queue(queue);
-        DONE
     }
 
     fn drop_submission_queue(&mut self, queue: u16) {
@@ -288,18 +309,15 @@ impl Controller {
 
     fn set_features(&mut self, entry: &SubmissionEntry) -> Result<Progress, Status> {
         let asked = SetFeaturesDword10::from_bits(entry.cdw10.get());
-        let limits = Limits {
-            queues_max: self.setup.queues,
-            queues_exist: self.submission.iter().skip(1).any(Option::is_some)
-                || self.completion.iter().skip(1).any(Option::is_some),
-        };
+        let queues_exist = self.submission.iter().skip(1).any(Option::is_some)
+            || self.completion.iter().skip(1).any(Option::is_some);
         if asked.save() {
             return Err(refuse(StatusCode::FEATURE_NOT_SAVEABLE));
         }
         let (value, namespace) = (entry.cdw11.get(), entry.namespace.get());
-        let result =
-            self.features
-                .set(asked.feature(), value, namespace, self.has_cache, limits)?;
+        let result = self
+            .features
+            .set(asked.feature(), value, namespace, queues_exist)?;
         self.check_temperature();
         Ok(Progress::Done(result))
     }
@@ -311,7 +329,7 @@ impl Controller {
             asked.feature(),
             asked.select(),
             entry.cdw11.get(),
-            self.has_cache,
+            entry.namespace.get(),
         )?;
         Ok(Progress::Done(value))
     }
@@ -319,9 +337,7 @@ impl Controller {
     /// Raises an event when a warning holds that the host wants to hear of (Base §5.27.1.3).
     pub(super) fn check_temperature(&mut self) {
         let warnings = self.health.warnings(self.features.thresholds_kelvin());
-        if warnings & self.features.smart_events() & crate::spec::SmartLog::WARNING_TEMPERATURE != 0
-        {
-            use crate::spec::EventDword0;
+        if warnings & self.features.smart_events() & SmartLog::WARNING_TEMPERATURE != 0 {
             let information = EventDword0::TEMPERATURE_THRESHOLD;
             self.events
                 .raise(EventDword0::SMART, information, LogId::SMART);
@@ -335,7 +351,7 @@ impl Controller {
         let asked = AbortDword10::from_bits(entry.cdw10.get());
         let found = self.slots.find(|slot| {
             let stoppable = matches!(
-                slot.place,
+                slot.place(),
                 Place::Delayed | Place::Stalled | Place::Hung | Place::Event
             );
             stoppable
@@ -345,7 +361,7 @@ impl Controller {
         let Some(&target) = found.first() else {
             return Ok(Progress::Done(1));
         };
-        if self.slots.get(target).place == Place::Event {
+        if self.slots.get(target).place() == Place::Event {
             let reserved = self.completion[0]
                 .as_mut()
                 .is_some_and(CompletionQueue::reserve);
@@ -363,7 +379,7 @@ impl Controller {
         if !self.events.park(index) {
             return Err(refuse(StatusCode::EVENT_REQUEST_LIMIT_EXCEEDED));
         }
-        self.slots.get_mut(index).place = Place::Event;
+        self.slots.put(index, Place::Event);
         if let Some(completion) = &mut self.completion[0] {
             completion.unreserve();
         }
@@ -397,26 +413,28 @@ impl Controller {
         Ok(outcome)
     }
 
+    /// Puts a log into the scratch bytes. Every log here is of the controller or of more than it, and so
+    /// takes no NSID but that of all namespaces (Base §5.16.1).
     fn lay_out_log(&mut self, log: LogId, namespace: u32) -> Result<(), Status> {
-        let page = &mut self.scratch;
+        if !LOGS.contains(&log) {
+            return Err(refuse(StatusCode::INVALID_LOG_PAGE));
+        }
+        if namespace != 0 && namespace != NAMESPACE_ALL {
+            return Err(refuse(StatusCode::INVALID_FIELD));
+        }
+        let mut page = core::mem::take(&mut self.scratch);
         page.clear();
         match log {
             LogId::SUPPORTED_LOGS => {
-                // A dword for each identifier, bit 0 = supported (Base §5.16.1.1).
-                page.resize(1024, 0);
+                page.resize(SUPPORTED_LOGS_BYTES, 0);
                 LOGS.iter().for_each(|log| page[usize::from(log.0) * 4] = 1);
             }
             LogId::ERROR => {
-                self.health
-                    .error_log()
-                    .for_each(|error| page.extend_from_slice(error.as_bytes()));
-                page.resize(super::limits::ERROR_LOG_ENTRIES * 64, 0);
+                let errors = self.health.error_log();
+                errors.for_each(|error| page.extend_from_slice(error.as_bytes()));
+                page.resize(ERROR_LOG_ENTRIES * size_of::<ErrorLogEntry>(), 0);
             }
             LogId::SMART => {
-                // The log is of the controller, not of a namespace (LPA bit 0 is 0).
-                if namespace != 0 && namespace != crate::spec::NAMESPACE_ALL {
-                    return Err(refuse(StatusCode::INVALID_FIELD));
-                }
                 let on_us = self.now_us.saturating_sub(self.powered_us);
                 let log = self.health.smart(self.features.thresholds_kelvin(), on_us);
                 page.extend_from_slice(log.as_bytes());
@@ -424,17 +442,17 @@ impl Controller {
             LogId::FIRMWARE_SLOT => {
                 let mut log = FirmwareSlotLog::default();
                 log.active = 1;
-                log.revisions[0] = [b' '; 8];
-                let revision = self.setup.firmware.bytes();
-                log.revisions[0]
-                    .iter_mut()
-                    .zip(revision)
-                    .for_each(|(to, from)| *to = from);
+                log.revisions[0] = padded(&self.setup.firmware);
                 page.extend_from_slice(log.as_bytes());
             }
             LogId::EFFECTS => page.extend_from_slice(effects().as_bytes()),
-            _ => return Err(refuse(StatusCode::INVALID_LOG_PAGE)),
+            LogId::FEATURE_EFFECTS => {
+                page.extend_from_slice(feature_effects(&self.features).as_bytes());
+            }
+            // There are no such commands.
+            _ => page.resize(MANAGEMENT_EFFECTS_BYTES, 0),
         }
+        self.scratch = page;
         Ok(())
     }
 }
@@ -443,11 +461,29 @@ fn effects() -> EffectsLog {
     let mut log = EffectsLog::default();
     let supported = CommandEffects::new().with_supported(true);
     for opcode in ADMIN_COMMANDS {
-        log.admin[usize::from(opcode.0)] = supported.into_bits().into();
+        let effects = supported.with_scope(CommandEffects::SCOPE_CONTROLLER);
+        log.admin[usize::from(opcode.0)] = effects.into_bits().into();
     }
     for (opcode, changes_data) in IO_COMMANDS {
-        let effects = supported.with_changes_data(changes_data);
+        let effects = supported
+            .with_scope(CommandEffects::SCOPE_NAMESPACE)
+            .with_changes_data(changes_data);
         log.io[usize::from(opcode.0)] = effects.into_bits().into();
+    }
+    log
+}
+
+fn feature_effects(features: &Features) -> FeatureEffectsLog {
+    let mut log = FeatureEffectsLog::default();
+    for feature in FEATURES {
+        if features.supports(feature) {
+            let scope = match feature {
+                FeatureId::ERROR_RECOVERY => CommandEffects::SCOPE_NAMESPACE,
+                _ => CommandEffects::SCOPE_CONTROLLER,
+            };
+            let effects = FeatureEffects::new().with_supported(true).with_scope(scope);
+            log.features[usize::from(feature.0)] = effects.into_bits().into();
+        }
     }
     log
 }

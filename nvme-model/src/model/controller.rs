@@ -65,7 +65,6 @@ pub(super) enum Phase {
 /// Fixed numbers out of the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
-    pub(super) queues: u16,
     pub(super) queue_entries: u16,
     pub(super) mdts: u8,
     pub(super) transfer_bytes_max: u64,
@@ -105,7 +104,6 @@ pub(super) struct Controller {
     earlier: Option<CompletionEntry>,
     pub(super) now_us: u64,
     pub(super) powered_us: u64,
-    pub(super) has_cache: bool,
     /// Nothing was taken since the last shutdown or power-on: a power loss now is no unsafe one.
     pub(super) clean: bool,
 }
@@ -122,7 +120,12 @@ pub(super) enum Progress {
 }
 
 /// Store tokens from here up are flushes of a shutdown.
-const SHUTDOWN_TOKEN: u64 = 1 << 32;
+pub(super) const SHUTDOWN_TOKEN: u64 = 1 << 32;
+
+/// A status that the same command would get again.
+pub(super) fn refuse(code: StatusCode) -> Status {
+    Status::new(code).with_do_not_retry()
+}
 
 impl Controller {
     pub(super) fn new(config: ModelConfig) -> Self {
@@ -134,7 +137,6 @@ impl Controller {
         let transfer_shift = if config.mdts == 0 { 16 } else { config.mdts };
         let queues = config.queues;
         let setup = Setup {
-            queues,
             queue_entries: config.queue_entries,
             mdts: config.mdts,
             transfer_bytes_max: 4096 << transfer_shift,
@@ -147,7 +149,7 @@ impl Controller {
             firmware: config.firmware,
         };
         let places = usize::from(queues) + 1;
-        let defaults = Features::new(queues);
+        let defaults = Features::new(queues, namespaces.len(), has_cache);
         Self {
             setup,
             phase: Phase::Disabled,
@@ -169,7 +171,6 @@ impl Controller {
             earlier: None,
             now_us: 0,
             powered_us: 0,
-            has_cache,
             clean: true,
         }
     }
@@ -238,17 +239,6 @@ impl Controller {
             .sum()
     }
 
-    /// Commands fetched and not completed that the driver waits for: no Asynchronous Event
-    /// Requests, which end when there is an event, and nothing that was aborted.
-    pub(super) fn outstanding(&self) -> usize {
-        let idle = |place| matches!(place, Place::Free | Place::Event | Place::Orphan);
-        self.slots
-            .all
-            .iter()
-            .filter(|slot| !idle(slot.place))
-            .count()
-    }
-
     // ---- Completing ----
 
     /// Completes a command, or leaves it where it waits.
@@ -263,7 +253,7 @@ impl Controller {
             Ok(Progress::Done(dword0)) => self.complete(dma, index, Status::SUCCESS, dword0),
             Ok(Progress::Waits) => {}
             Ok(Progress::Busy) => {
-                self.slots.get_mut(index).place = Place::Stalled;
+                self.slots.put(index, Place::Stalled);
                 self.stalled.push_back(index);
             }
             Err(status) => self.complete(dma, index, status, 0),
@@ -429,10 +419,10 @@ impl Controller {
             let Some(index) = self.stalled.pop_front() else {
                 break;
             };
-            if self.slots.get(index).place != Place::Stalled {
+            if self.slots.get(index).place() != Place::Stalled {
                 continue;
             }
-            self.slots.get_mut(index).place = Place::Running;
+            self.slots.put(index, Place::Running);
             let outcome = self.io(dma, index);
             let busy = outcome == Ok(Progress::Busy);
             self.conclude(dma, index, outcome);
@@ -456,12 +446,12 @@ impl Controller {
                 continue;
             }
             let index = done.token as u32;
-            let slot = self.slots.get_mut(index);
-            if slot.place != Place::Store {
+            if self.slots.get(index).place() != Place::Store {
                 self.slots.give(index);
                 continue;
             }
-            slot.place = Place::Running;
+            self.slots.put(index, Place::Running);
+            let slot = self.slots.get(index);
             let outcome = match done.result {
                 Ok(bytes) => finish(dma, &slot.runs, slot.work, bytes),
                 Err(error) => Err(store_status(error, &slot.entry)),
@@ -527,11 +517,6 @@ impl Controller {
     pub(super) fn random(&mut self) -> &mut Random {
         &mut self.random
     }
-
-    /// The token of a shutdown's flush.
-    pub(super) const fn shutdown_token() -> u64 {
-        SHUTDOWN_TOKEN
-    }
 }
 
 /// Takes what a store read into the command's buffers, or compares it with them.
@@ -559,7 +544,7 @@ pub(super) fn reads(opcode: u8) -> bool {
     matches!(IoOpcode(opcode), IoOpcode::READ | IoOpcode::COMPARE)
 }
 
-/// The status for a store's error (NVM §3.1; Base Figure 97).
+/// The status for a store's error (Base §3.3.3.2.1, Figures 94 and 98; NVM §3.1).
 pub(super) fn store_status(error: StoreError, entry: &SubmissionEntry) -> Status {
     let reading = reads(entry.opcode);
     Status::new(match error {

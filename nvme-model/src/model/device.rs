@@ -101,9 +101,15 @@ impl ModelDevice {
     }
 
     /// Commands fetched and not completed that the driver waits for: no Asynchronous Event
-    /// Requests, which end when there is an event, and nothing that was aborted.
+    /// Requests, which end when there is an event, and nothing that was aborted. Takes constant time.
     pub fn outstanding(&self) -> usize {
-        self.controller.outstanding()
+        self.controller.slots.outstanding()
+    }
+
+    /// Whether the controller's count of commands is that of its slots.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self) -> bool {
+        self.controller.slots.is_consistent()
     }
 
     /// How often the CPU asked for bytes that a command in flight uses; see [`ModelDma::violations`].

@@ -38,13 +38,17 @@ impl Events {
         }
     }
 
-    /// A log was read without Retain Asynchronous Event: its kind may be reported again.
+    /// A log was read without Retain Asynchronous Event: what was reported is cleared, so that its
+    /// kind may be again; what waited for a request is known now and not reported any more.
     pub(super) fn acknowledge(&mut self, log: LogId) {
         let kind = match log {
             LogId::ERROR => EventDword0::ERROR,
             LogId::SMART => EventDword0::SMART,
-            _ => EventDword0::NOTICE,
+            _ => return, // no event here has another log
         };
+        if self.masked & (1 << kind) == 0 {
+            self.pending.retain(|event| event.kind() != kind);
+        }
         self.masked &= !(1 << kind);
     }
 

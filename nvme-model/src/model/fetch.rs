@@ -6,7 +6,7 @@ use crate::spec::{EventDword0, LogId, Status, StatusCode, SubmissionEntry};
 
 use super::Fault;
 use super::arena::ModelDma;
-use super::controller::{Controller, Phase, reads};
+use super::controller::{Controller, Phase, reads, refuse};
 use super::limits::{ARBITRATION_BURST, COMMANDS_PER_STEP};
 use super::registers::ModelRegisters;
 use super::slot::Place;
@@ -23,7 +23,7 @@ impl Controller {
             self.follow_doorbell(index, registers.doorbell(index));
         }
         if registers.take_bad_doorbell() {
-            self.raise_error(EventDword0::INVALID_DOORBELL_REGISTER);
+            self.raise_bad_register();
         }
     }
 
@@ -42,12 +42,24 @@ impl Controller {
         match outcome {
             Some(Ok(())) if index.is_multiple_of(2) => self.waiting |= 1 << queue,
             Some(Ok(())) => {}
-            Some(Err(_)) => self.raise_error(EventDword0::INVALID_DOORBELL_VALUE),
-            None => self.raise_error(EventDword0::INVALID_DOORBELL_REGISTER),
+            Some(Err(_)) => self.raise_bad_value(),
+            None => self.raise_bad_register(),
         }
     }
 
-    fn raise_error(&mut self, information: u8) {
+    fn raise_bad_value(&mut self) {
+        let status = Status::new(StatusCode::INVALID_FIELD);
+        self.raise_error(EventDword0::INVALID_DOORBELL_VALUE, status);
+    }
+
+    fn raise_bad_register(&mut self) {
+        let status = Status::new(StatusCode::INVALID_QUEUE_ID);
+        self.raise_error(EventDword0::INVALID_DOORBELL_REGISTER, status);
+    }
+
+    /// An error of no command: an entry of the Error Information log with this status, and an event.
+    fn raise_error(&mut self, information: u8, status: Status) {
+        self.health.record_event(status);
         self.events
             .raise(EventDword0::ERROR, information, LogId::ERROR);
     }
@@ -100,7 +112,7 @@ impl Controller {
     #[inline]
     fn fetch_one(&mut self, dma: &ModelDma, queue: u16) -> Option<u32> {
         let submission = self.submission[usize::from(queue)].as_mut()?;
-        if submission.is_empty() || submission.deleting.is_some() {
+        if !submission.has_work() {
             self.waiting &= !(1 << queue);
             return None;
         }
@@ -124,8 +136,7 @@ impl Controller {
             .is_some_and(|queue| queue.claim_id(id));
         if !fresh {
             // The id belongs to the other command and stays claimed (Base §3.3.3.1).
-            let status = Status::new(StatusCode::COMMAND_ID_CONFLICT).with_do_not_retry();
-            self.complete(dma, index, status, 0);
+            self.complete(dma, index, refuse(StatusCode::COMMAND_ID_CONFLICT), 0);
             if let Some(queue) = &mut self.submission[usize::from(queue)] {
                 queue.claim_id(id);
             }
@@ -139,8 +150,8 @@ impl Controller {
         };
         match fault {
             None => {}
-            Some(Fault::Drop) => return self.slots.get_mut(index).place = Place::Dropped,
-            Some(Fault::Hang) => return self.slots.get_mut(index).place = Place::Hung,
+            Some(Fault::Drop) => return self.slots.put(index, Place::Dropped),
+            Some(Fault::Hang) => return self.slots.put(index, Place::Hung),
             Some(Fault::Status(status)) => return self.complete(dma, index, status, 0),
             Some(Fault::Delay(by_us)) => delay_us = delay_us.saturating_add(by_us),
             Some(Fault::Fatal) => return self.phase = Phase::Fatal,

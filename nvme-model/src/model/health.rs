@@ -46,20 +46,37 @@ impl Health {
 
     /// Remembers a command that failed.
     pub(super) fn record(&mut self, queue: u16, entry: &SubmissionEntry, status: Status, lba: u64) {
-        self.errors += 1;
         if status.code().kind() == StatusType::MEDIA {
             self.media_errors += 1;
         }
         let mut record = ErrorLogEntry::default();
-        record.error_count = self.errors.into();
         record.submission_queue = queue.into();
         record.command_id = entry.command_id;
-        record.status = (status.0 << 1).into();
-        record.parameter_location = u16::MAX.into();
         record.lba = lba.into();
         record.namespace = entry.namespace;
+        self.enter(record, status);
+    }
+
+    /// Remembers an error that is of no command.
+    pub(super) fn record_event(&mut self, status: Status) {
+        let mut record = ErrorLogEntry::default();
+        record.submission_queue = u16::MAX.into();
+        record.command_id = u16::MAX.into();
+        self.enter(record, status);
+    }
+
+    fn enter(&mut self, mut record: ErrorLogEntry, status: Status) {
+        self.errors += 1;
+        record.error_count = self.errors.into();
+        record.status = (status.0 << 1).into();
+        record.parameter_location = u16::MAX.into();
         self.log.truncate(ERROR_LOG_ENTRIES - 1);
         self.log.push_front(record);
+    }
+
+    /// Empties the Error Information log, as every reset does; the counts go on.
+    pub(super) fn clear_error_log(&mut self) {
+        self.log.clear();
     }
 
     /// The Error Information log, newest first.
@@ -100,7 +117,6 @@ impl Health {
         log.unsafe_shutdowns = u128::from(self.unsafe_shutdowns).into();
         log.media_errors = u128::from(self.media_errors).into();
         log.error_log_entries = u128::from(self.errors).into();
-        log.sensors_kelvin[0] = self.temperature_kelvin.into();
         log
     }
 }

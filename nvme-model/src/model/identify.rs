@@ -4,24 +4,20 @@ use zerocopy::IntoBytes;
 
 use crate::spec::{
     COMPLETION_ENTRY_SHIFT, Cns, IDENTIFY_BYTES, IdentifyController, IdentifyDword10,
-    IdentifyDword11, IdentifyNamespace, LbaFormat, LogPageAttributes, NAMESPACE_LIST_ENTRIES,
-    NamespaceDescriptor, NamespaceList, OptionalNvmCommands, SUBMISSION_ENTRY_SHIFT, Status,
-    StatusCode, SubmissionEntry,
+    IdentifyDword11, IdentifyNamespace, IndependentNamespace, LbaFormat, LogPageAttributes,
+    NAMESPACE_LIST_ENTRIES, NamespaceDescriptor, NamespaceList, OptionalNvmCommands,
+    SUBMISSION_ENTRY_SHIFT, Status, StatusCode, SubmissionEntry,
 };
 
-use super::controller::{Controller, Namespace};
+use super::controller::{Controller, Namespace, refuse};
 use super::features::WARNING_KELVIN;
 use super::limits::{ABORTS_MAX, COMMANDS_MAX, ERROR_LOG_ENTRIES, EVENT_REQUESTS_MAX};
 
-/// CSI of the NVM command set (Base §3.1.3.1).
+/// CSI of the NVM command set (Base §5.17.1, Figure 274).
 const NVM_COMMAND_SET: u8 = 0;
 
-fn refuse(code: StatusCode) -> Status {
-    Status::new(code).with_do_not_retry()
-}
-
-/// Copies text into a field padded with spaces (Base §1.5, ASCII strings).
-fn padded<const N: usize>(text: &str) -> [u8; N] {
+/// Copies text into a field padded with spaces (Base §1.4.2).
+pub(super) fn padded<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
     let printable = text
         .bytes()
@@ -50,6 +46,10 @@ impl Controller {
                 let namespace = identify_namespace(&self.namespaces[index], index);
                 page.extend_from_slice(namespace.as_bytes());
             }),
+            Cns::INDEPENDENT_NAMESPACE => self.namespace_index(id).map(|index| {
+                let namespace = independent_namespace(&self.namespaces[index]);
+                page.extend_from_slice(namespace.as_bytes());
+            }),
             Cns::ACTIVE_NAMESPACES => self.active_namespaces(id).map(|list| {
                 page.extend_from_slice(list.as_bytes());
             }),
@@ -65,7 +65,7 @@ impl Controller {
                 page.extend_from_slice(header.as_bytes());
                 page.push(NVM_COMMAND_SET);
             }),
-            // All fields optional and none used (NVM §4.1.5.2, §4.1.5.3).
+            // All fields optional and none used (NVM §4.1.5.3, §4.1.5.4).
             Cns::COMMAND_SET_NAMESPACE if command_set == NVM_COMMAND_SET => {
                 self.namespace_index(id).map(drop)
             }
@@ -92,6 +92,7 @@ impl Controller {
         page.log_page_attributes = LogPageAttributes::new()
             .with_effects_log(true)
             .with_extended_data(true)
+            .with_effects_scopes(true)
             .into_bits();
         page.error_log_entries_0 = (ERROR_LOG_ENTRIES - 1) as u8;
         page.warning_temperature_kelvin = WARNING_KELVIN.into();
@@ -110,7 +111,7 @@ impl Controller {
             .into_bits()
             .into();
         // Flush of all namespaces is supported (bits 2:1 = 11b).
-        page.volatile_write_cache = 0b110 | u8::from(self.has_cache);
+        page.volatile_write_cache = 0b110 | u8::from(self.features.has_cache());
         page.subsystem_nqn = self.nqn();
         // PSD0: 5 W (Base §5.17.2.1, Figure 276: in hundredths of a watt).
         page.power_states[0][..2].copy_from_slice(&500u16.to_le_bytes());
@@ -166,6 +167,15 @@ fn identify_namespace(namespace: &Namespace, index: usize) -> IdentifyNamespace 
         .with_block_shift(namespace.block_shift)
         .into_bits()
         .into();
+    page
+}
+
+fn independent_namespace(namespace: &Namespace) -> IndependentNamespace {
+    let mut page = IndependentNamespace::default();
+    page.status = IndependentNamespace::STATUS_READY;
+    if namespace.store.read_only() {
+        page.attributes = IdentifyNamespace::ATTRIBUTE_WRITE_PROTECTED;
+    }
     page
 }
 

@@ -8,14 +8,10 @@ use crate::spec::{
 };
 
 use super::arena::ModelDma;
-use super::controller::{Controller, Namespace, Progress, store_status};
+use super::controller::{Controller, Namespace, Progress, refuse, store_status};
 use super::prp::{self, Run};
 use super::slot::{Place, Work};
 use super::store::{Buffers, StoreError, StoreOp, Submitted};
-
-fn refuse(code: StatusCode) -> Status {
-    Status::new(code).with_do_not_retry()
-}
 
 /// A block range of a namespace, as a command gives it.
 #[derive(Clone, Copy, Debug)]
@@ -83,10 +79,20 @@ impl Controller {
         }
     }
 
+    /// The same for a command that is of one namespace: all of them at once is a field it does not take
+    /// (Base §3.3.3.1, Figure 87).
+    #[inline]
+    fn one_namespace(&self, id: u32) -> Result<usize, Status> {
+        if id == NAMESPACE_ALL {
+            return Err(refuse(StatusCode::INVALID_FIELD));
+        }
+        self.namespace_index(id)
+    }
+
     /// The extent of Read, Write, Compare and Write Zeroes.
     #[inline]
     fn extent(&self, entry: &SubmissionEntry) -> Result<Extent, Status> {
-        let namespace = self.namespace_index(entry.namespace.get())?;
+        let namespace = self.one_namespace(entry.namespace.get())?;
         let blocks = u64::from(ReadWriteFlags::from_bits(entry.cdw12.get()).blocks_0()) + 1;
         let (offset, bytes) = self.namespaces[namespace].bytes_of(first_block(entry), blocks)?;
         Ok(Extent {
@@ -129,6 +135,34 @@ impl Controller {
         flags.force_unit_access() || !self.features.write_cache()
     }
 
+    /// Whether a Read or Compare has yet to have its blocks committed: with FUA they are read from the
+    /// medium, not from a volatile cache (NVM §3.2.1, §3.2.4).
+    #[inline]
+    fn must_commit(&self, index: u32) -> bool {
+        let slot = self.slots.get(index);
+        let flags = ReadWriteFlags::from_bits(slot.entry.cdw12.get());
+        let volatile = || self.namespaces[slot.namespace].store.volatile();
+        flags.force_unit_access() && slot.part == 0 && volatile()
+    }
+
+    /// Flushes the command's namespace, then begins it anew.
+    fn commit(&mut self, dma: &mut ModelDma, index: u32) -> Result<Progress, Status> {
+        let slot = self.slots.get_mut(index);
+        slot.work = Work::Commit;
+        let store = &mut self.namespaces[slot.namespace].store;
+        match store.submit(index.into(), StoreOp::Flush, &mut Buffers::empty()) {
+            Submitted::Done(Ok(())) => self.committed(dma, index),
+            Submitted::Done(Err(error)) => Err(self.store_error(error, index)),
+            Submitted::Pending => self.park(dma, index),
+            Submitted::Busy => Ok(Progress::Busy),
+        }
+    }
+
+    fn committed(&mut self, dma: &mut ModelDma, index: u32) -> Result<Progress, Status> {
+        self.slots.get_mut(index).part = 1;
+        self.io(dma, index)
+    }
+
     /// Read and Write (NVM §3.2.4, §3.2.6). Limited Retry changes nothing; without metadata, Protection
     /// Information is ignored.
     #[inline]
@@ -145,6 +179,9 @@ impl Controller {
             offset,
             bytes,
         } = self.buffers(dma, index)?;
+        if read && self.must_commit(index) {
+            return self.commit(dma, index);
+        }
         let op = if read {
             StoreOp::Read { offset }
         } else {
@@ -181,6 +218,9 @@ impl Controller {
             offset,
             bytes,
         } = self.buffers(dma, index)?;
+        if self.must_commit(index) {
+            return self.commit(dma, index);
+        }
         let slot = self.slots.get_mut(index);
         slot.work = Work::Compare;
         self.scratch.clear();
@@ -195,11 +235,10 @@ impl Controller {
             Submitted::Done(Ok(())) => {
                 let same = Buffers::new(dma.device_mut(), &slot.runs).equals(&self.scratch);
                 self.count(true, bytes);
-                let failure = Status::new(StatusCode::COMPARE_FAILURE);
                 if same {
                     Ok(Progress::Done(0))
                 } else {
-                    Err(failure)
+                    Err(Status::new(StatusCode::COMPARE_FAILURE))
                 }
             }
             Submitted::Done(Err(error)) => Err(self.store_error(error, index)),
@@ -208,7 +247,7 @@ impl Controller {
         }
     }
 
-    /// Flush (NVM §3.2.2, Base §7.1): of one namespace, or of all.
+    /// Flush (Base §7.1): of one namespace, or of all.
     fn flush(&mut self, index: u32) -> Result<Progress, Status> {
         let id = self.slots.get(index).entry.namespace.get();
         let first = if id == NAMESPACE_ALL {
@@ -237,7 +276,7 @@ impl Controller {
         let entry = &self.slots.get(index).entry;
         let ranges = usize::from(DatasetDword10::from_bits(entry.cdw10.get()).ranges_0()) + 1;
         let deallocate = DatasetDword11::from_bits(entry.cdw11.get()).deallocate();
-        let namespace = self.namespace_index(entry.namespace.get())?;
+        let namespace = self.one_namespace(entry.namespace.get())?;
         let slot = self.slots.get_mut(index);
         let (prp1, prp2) = (slot.entry.prp1.get(), slot.entry.prp2.get());
         prp::walk(
@@ -323,7 +362,7 @@ impl Controller {
                 Submitted::Busy => return Ok(Progress::Busy),
                 Submitted::Pending => {
                     namespace.pending += 1;
-                    self.slots.get_mut(index).place = Place::Store;
+                    self.slots.put(index, Place::Store);
                     return Ok(Progress::Waits);
                 }
             }
@@ -334,13 +373,17 @@ impl Controller {
     /// A command whose operation its store has now finished.
     pub(super) fn after_store(
         &mut self,
-        _dma: &mut ModelDma,
+        dma: &mut ModelDma,
         index: u32,
     ) -> Result<Progress, Status> {
         let slot = self.slots.get_mut(index);
-        if slot.work == Work::Parts {
-            slot.part += 1;
-            return self.go_on_with_parts(index);
+        match slot.work {
+            Work::Commit => return self.committed(dma, index),
+            Work::Parts => {
+                slot.part += 1;
+                return self.go_on_with_parts(index);
+            }
+            Work::New | Work::Transfer | Work::Compare => {}
         }
         let read = IoOpcode(slot.entry.opcode) != IoOpcode::WRITE;
         let bytes = slot.runs.iter().map(Run::bytes).sum::<usize>() as u64;
@@ -350,9 +393,8 @@ impl Controller {
 
     /// A command whose store works on it.
     fn park(&mut self, dma: &mut ModelDma, index: u32) -> Result<Progress, Status> {
-        let slot = self.slots.get_mut(index);
-        slot.place = Place::Store;
-        let namespace = slot.namespace;
+        self.slots.put(index, Place::Store);
+        let namespace = self.slots.get(index).namespace;
         self.namespaces[namespace].pending += 1;
         self.keep_held(dma, index);
         Ok(Progress::Waits)

@@ -1,12 +1,12 @@
 //! Enabling, resetting, shutting down, and losing power (Base §3.5, §3.6, §3.7).
 
-use crate::seam::PAGE_BYTES;
-use crate::spec::{COMPLETION_ENTRY_BYTES, Configuration, ControllerStatus, IoOpcode};
-use crate::spec::{COMPLETION_ENTRY_SHIFT, SUBMISSION_ENTRY_BYTES, SUBMISSION_ENTRY_SHIFT};
+use crate::spec::{
+    COMPLETION_ENTRY_BYTES, Configuration, ControllerStatus, IoOpcode, SUBMISSION_ENTRY_BYTES,
+};
 
 use super::NamespaceConfig;
 use super::arena::ModelDma;
-use super::controller::{Controller, Namespace, Phase};
+use super::controller::{Controller, Namespace, Phase, SHUTDOWN_TOKEN};
 use super::queue::{CompletionQueue, SubmissionQueue};
 use super::registers::ModelRegisters;
 use super::slot::Place;
@@ -60,7 +60,7 @@ impl Controller {
                     self.configure(registers, dma, false); // EN may have risen again meanwhile
                 }
             }
-            Phase::ShuttingDown { flushing } => self.go_on_shutting_down(registers, flushing),
+            Phase::ShuttingDown { flushing } => self.go_on_shutting_down(registers, dma, flushing),
         }
     }
 
@@ -69,17 +69,18 @@ impl Controller {
         if fell && self.phase != Phase::Disabled {
             self.stop(registers, dma);
         }
+        let shut = configuration.shutdown() != Configuration::SHUTDOWN_NONE;
+        // A controller that was shut down while disabled is enabled without a reset before.
+        let shut_down_disabled = self.phase == Phase::ShutDown && !registers.status().ready();
         match self.phase {
             Phase::Disabled if configuration.enable() => {
-                let begun = self.begin(registers, dma, configuration).is_some();
-                let ready_us = self.now_us.saturating_add(self.setup.ready_latency_us);
-                self.phase = if begun {
-                    Phase::Starting { ready_us }
-                } else {
-                    Phase::Fatal
-                };
+                self.start_up(registers, dma, configuration)
             }
-            Phase::Running if configuration.shutdown() != Configuration::SHUTDOWN_NONE => {
+            Phase::ShutDown if shut_down_disabled && configuration.enable() && !shut => {
+                registers.set_status(ControllerStatus::new());
+                self.start_up(registers, dma, configuration);
+            }
+            Phase::Running | Phase::Disabled if shut => {
                 let status = registers
                     .status()
                     .with_shutdown(ControllerStatus::SHUTDOWN_OCCURRING);
@@ -87,6 +88,22 @@ impl Controller {
             }
             _ => {}
         }
+    }
+
+    /// CC.EN has risen.
+    fn start_up(
+        &mut self,
+        registers: &ModelRegisters,
+        dma: &ModelDma,
+        configuration: Configuration,
+    ) {
+        let begun = self.begin(registers, dma, configuration).is_some();
+        let ready_us = self.now_us.saturating_add(self.setup.ready_latency_us);
+        self.phase = if begun {
+            Phase::Starting { ready_us }
+        } else {
+            Phase::Fatal
+        };
     }
 
     /// Lays out the admin queues; `None` when CC, AQA, ASQ or ACQ ask for what is not there
@@ -124,23 +141,28 @@ impl Controller {
     /// CC.EN fell: all commands are forgotten at once, CSTS.RDY falls when no store works any more.
     fn stop(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) {
         self.forget_commands(dma);
-        self.forget_queues();
-        self.events.clear();
-        self.features = self.defaults.clone();
-        registers.clear_all_doorbells();
+        self.forget_state();
+        registers.reset();
         // SHST stays until RDY falls; CFS is cleared by the reset.
         let status = registers.status().with_fatal(false);
         self.set_phase(registers, Phase::Stopping, status);
+    }
+
+    /// What every reset forgets besides commands.
+    fn forget_state(&mut self) {
+        self.forget_queues();
+        self.events.clear();
+        self.features = self.defaults.clone();
+        self.health.clear_error_log();
     }
 
     /// Forgets all commands but those in stores, which become orphans.
     fn forget_commands(&mut self, dma: &mut ModelDma) {
         self.slots.clear_timers();
         for index in self.slots.find(|_| true) {
-            let slot = self.slots.get_mut(index);
-            slot.held = false;
-            match slot.place {
-                Place::Store | Place::Orphan => slot.place = Place::Orphan,
+            self.slots.get_mut(index).held = false;
+            match self.slots.get(index).place() {
+                Place::Store | Place::Orphan => self.slots.put(index, Place::Orphan),
                 _ => self.slots.give(index),
             }
         }
@@ -148,7 +170,12 @@ impl Controller {
     }
 
     /// Waits for commands, flushes every store, waits for that (Base §3.6).
-    fn go_on_shutting_down(&mut self, registers: &ModelRegisters, flushing: bool) {
+    fn go_on_shutting_down(
+        &mut self,
+        registers: &ModelRegisters,
+        dma: &mut ModelDma,
+        flushing: bool,
+    ) {
         if !flushing {
             let busy = |place| {
                 matches!(
@@ -156,14 +183,14 @@ impl Controller {
                     Place::Delayed | Place::Stalled | Place::Store | Place::Orphan
                 )
             };
-            if self.slots.all.iter().any(|slot| busy(slot.place)) {
+            if self.slots.any(|slot| busy(slot.place())) {
                 return;
             }
             for namespace in &mut self.namespaces {
-                let token = Self::shutdown_token();
-                let flushed = namespace
-                    .store
-                    .submit(token, StoreOp::Flush, &mut Buffers::empty());
+                let flushed =
+                    namespace
+                        .store
+                        .submit(SHUTDOWN_TOKEN, StoreOp::Flush, &mut Buffers::empty());
                 match flushed {
                     Submitted::Pending => namespace.pending += 1,
                     // With nothing outstanding a store has room; one that fails is told by SMART.
@@ -179,6 +206,7 @@ impl Controller {
                 .with_shutdown(ControllerStatus::SHUTDOWN_COMPLETE);
             self.clean = true;
             self.set_phase(registers, Phase::ShutDown, status);
+            self.configure(registers, dma, false); // EN may have risen meanwhile
         }
     }
 
@@ -198,12 +226,10 @@ impl Controller {
             namespace.pending = 0;
         }
         self.forget_commands(dma);
-        for index in self.slots.find(|slot| slot.place == Place::Orphan) {
+        for index in self.slots.find(|slot| slot.place() == Place::Orphan) {
             self.slots.give(index);
         }
-        self.forget_queues();
-        self.events.clear();
-        self.features = self.defaults.clone();
+        self.forget_state();
         self.phase = Phase::Disabled;
         self.powered_us = self.now_us;
         registers.power_on();
@@ -214,7 +240,7 @@ impl Controller {
         let under_way = self.slots.find(|slot| {
             let opcode = IoOpcode(slot.entry.opcode);
             let writes = matches!(opcode, IoOpcode::WRITE | IoOpcode::WRITE_ZEROES);
-            slot.place == Place::Delayed && slot.queue != 0 && writes
+            slot.place() == Place::Delayed && slot.queue != 0 && writes
         });
         for index in under_way {
             if self.random().next() & 1 == 0 {
@@ -223,7 +249,3 @@ impl Controller {
         }
     }
 }
-
-const _: () = assert!(SUBMISSION_ENTRY_BYTES == 1 << SUBMISSION_ENTRY_SHIFT);
-const _: () = assert!(COMPLETION_ENTRY_BYTES == 1 << COMPLETION_ENTRY_SHIFT);
-const _: () = assert!(PAGE_BYTES == 4096);

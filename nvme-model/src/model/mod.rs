@@ -11,7 +11,8 @@
 //! deletion, features, logs, Abort and asynchronous events; Read, Write, Flush, and of the optional
 //! commands Compare, Write Zeroes and Dataset Management. Data pointers are PRPs, walked with every
 //! address checked. What a command may get wrong is answered with the status that the specification
-//! names; what a driver may get wrong at a doorbell raises the event.
+//! names; what a driver may get wrong at a doorbell raises the event, and a queue whose tail was wrong
+//! stands still until it is made anew.
 //!
 //! # What it leaves out
 //!

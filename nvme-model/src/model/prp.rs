@@ -7,6 +7,7 @@ use crate::seam::PAGE_BYTES;
 use crate::spec::{Status, StatusCode};
 
 use super::arena::ModelDma;
+use super::controller::refuse;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
@@ -55,7 +56,7 @@ pub(super) fn walk(
 ) -> Result<(), Status> {
     runs.clear();
     if !prp1.is_multiple_of(4) {
-        return Err(offset_invalid());
+        return Err(refuse(StatusCode::PRP_OFFSET_INVALID));
     }
     let first = bytes.min((PAGE - prp1 % PAGE) as usize);
     push(dma, prp1, first, runs)?;
@@ -73,7 +74,7 @@ fn walk_list(
     runs: &mut Vec<Run>,
 ) -> Result<(), Status> {
     if !list.is_multiple_of(8) {
-        return Err(offset_invalid());
+        return Err(refuse(StatusCode::PRP_OFFSET_INVALID));
     }
     // Every list but the first starts a page and so covers 511 pages: the walk ends.
     while rest > 0 {
@@ -83,7 +84,7 @@ fn walk_list(
             let entry = entry.ok_or(Status::new(StatusCode::DATA_TRANSFER_ERROR))?;
             if index == entries - 1 && rest > PAGE_BYTES {
                 if !entry.is_multiple_of(PAGE) {
-                    return Err(offset_invalid());
+                    return Err(refuse(StatusCode::PRP_OFFSET_INVALID));
                 }
                 list = entry;
                 break;
@@ -106,7 +107,7 @@ fn push_page(
     runs: &mut Vec<Run>,
 ) -> Result<(), Status> {
     if !address.is_multiple_of(PAGE) {
-        return Err(offset_invalid());
+        return Err(refuse(StatusCode::PRP_OFFSET_INVALID));
     }
     push(dma, address, bytes, runs)
 }
@@ -121,8 +122,4 @@ fn push(dma: &ModelDma, address: u64, bytes: usize, runs: &mut Vec<Run>) -> Resu
         _ => runs.push(Run::new(range)),
     }
     Ok(())
-}
-
-fn offset_invalid() -> Status {
-    Status::new(StatusCode::PRP_OFFSET_INVALID).with_do_not_retry()
 }

@@ -21,6 +21,8 @@ pub(super) struct SubmissionQueue {
     pub(super) completion: u16,
     /// Commands fetched and not completed.
     pub(super) outstanding: u32,
+    /// A wrong tail was written: no more is fetched until the queue is made anew (Base §3.3.1.2).
+    broken: bool,
     /// The slot of the command that deletes this queue.
     pub(super) deleting: Option<u32>,
     /// One bit for each command id in use.
@@ -37,6 +39,7 @@ impl SubmissionQueue {
             tail: 0,
             completion,
             outstanding: 0,
+            broken: false,
             deleting: None,
             ids: vec![0; 1024].into_boxed_slice(),
         }
@@ -47,29 +50,34 @@ impl SubmissionQueue {
         self.head as u16
     }
 
+    /// Whether there is a command to fetch.
     #[inline]
-    pub(super) const fn is_empty(&self) -> bool {
-        self.head == self.tail
+    pub(super) const fn has_work(&self) -> bool {
+        self.head != self.tail && !self.broken && self.deleting.is_none()
     }
 
     /// Takes the tail doorbell. A full queue holds one entry less than its size.
     pub(super) fn set_tail(&mut self, tail: u32) -> Result<(), BadDoorbell> {
-        if tail >= self.entries || tail == self.tail {
-            return Err(BadDoorbell);
-        }
-        let used = distance(self.head, self.tail, self.entries);
-        let added = distance(self.tail, tail, self.entries);
-        if used + added >= self.entries {
+        if !self.may_become(tail) {
+            self.broken = true;
             return Err(BadDoorbell);
         }
         self.tail = tail;
         Ok(())
     }
 
+    fn may_become(&self, tail: u32) -> bool {
+        if tail >= self.entries || tail == self.tail {
+            return false;
+        }
+        let used = distance(self.head, self.tail, self.entries);
+        used + distance(self.tail, tail, self.entries) < self.entries
+    }
+
     /// Where the entry at the head lies, which is thereby consumed.
     #[inline]
     pub(super) fn take(&mut self) -> Option<Range<usize>> {
-        if self.is_empty() {
+        if self.head == self.tail {
             return None;
         }
         let at = self.start + self.head as usize * SUBMISSION_ENTRY_BYTES;

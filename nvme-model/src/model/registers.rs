@@ -4,9 +4,23 @@ use core::cell::Cell;
 use std::boxed::Box;
 
 use crate::seam::Registers;
-use crate::spec::{self, Capabilities, Configuration, ControllerStatus, Version, offset};
+use crate::spec::{
+    self, Capabilities, Configuration, ControllerStatus, ReadyTimeouts, Version, offset,
+};
 
 use super::ModelConfig;
+
+/// CAP.CRMS: ready with media, which every controller of revision 2.0 has.
+const READY_WITH_MEDIA: u8 = 0b01;
+
+/// Bits of CC that can be written; CRIME cannot, as CAP.CRMS has one mode only.
+const CONFIGURATION_BITS: u32 = 0x00ff_fff1;
+
+/// Bits of AQA that can be written.
+const ADMIN_ATTRIBUTES_BITS: u32 = 0x0fff_0fff;
+
+/// Bits of a doorbell that can be written.
+const DOORBELL_BITS: u32 = 0xffff;
 
 /// The registers of a [`ModelDevice`](super::ModelDevice).
 #[derive(Debug)]
@@ -26,7 +40,7 @@ pub struct ModelRegisters {
     /// CC was written since the controller last looked.
     configured: Cell<bool>,
     /// CC.EN fell since the controller last looked, though it may have risen again.
-    reset: Cell<bool>,
+    fell: Cell<bool>,
     /// A doorbell that no queue can have was written.
     bad_doorbell: Cell<bool>,
     gone: Cell<bool>,
@@ -39,7 +53,8 @@ impl ModelRegisters {
             .with_contiguous_queues_required(true)
             .with_timeout_500ms(config.ready_timeout_500ms)
             .with_doorbell_stride(config.doorbell_stride)
-            .with_nvm_command_set(true);
+            .with_nvm_command_set(true)
+            .with_ready_modes(READY_WITH_MEDIA);
         let doorbells = (usize::from(config.queues) + 1) * 2;
         Self {
             capabilities,
@@ -53,7 +68,7 @@ impl ModelRegisters {
             doorbells: (0..doorbells).map(|_| Cell::new(0)).collect(),
             rung: Cell::new(0),
             configured: Cell::new(false),
-            reset: Cell::new(false),
+            fell: Cell::new(false),
             bad_doorbell: Cell::new(false),
             gone: Cell::new(false),
         }
@@ -87,7 +102,7 @@ impl ModelRegisters {
     /// Whether CC was written since the last call, and whether CC.EN fell meanwhile.
     #[inline]
     pub(super) fn take_configured(&self) -> Option<bool> {
-        self.configured.take().then(|| self.reset.take())
+        self.configured.take().then(|| self.fell.take())
     }
 
     /// The set of doorbells written since the last call: bit `2q` a tail, bit `2q + 1` a head.
@@ -120,21 +135,27 @@ impl ModelRegisters {
         self.bad_doorbell.set(false);
     }
 
+    /// What a controller reset puts back besides CC and CSTS: not AQA, ASQ and ACQ (Base §3.7.2).
+    pub(super) fn reset(&self) {
+        self.interrupt_mask.set(0);
+        self.clear_all_doorbells();
+    }
+
+    /// CRTO: as long as CAP.TO says.
+    fn ready_timeouts(&self) -> ReadyTimeouts {
+        ReadyTimeouts::new().with_media_ready_500ms(self.capabilities.timeout_500ms().into())
+    }
+
     /// What power-on leaves.
     pub(super) fn power_on(&self) {
-        for register in [
-            &self.configuration,
-            &self.status,
-            &self.admin_attributes,
-            &self.interrupt_mask,
-        ] {
+        for register in [&self.configuration, &self.status, &self.admin_attributes] {
             register.set(0);
         }
         self.admin_submission.set(0);
         self.admin_completion.set(0);
         self.configured.set(false);
-        self.reset.set(false);
-        self.clear_all_doorbells();
+        self.fell.set(false);
+        self.reset();
     }
 
     #[inline]
@@ -150,7 +171,7 @@ impl ModelRegisters {
         let before = self.configuration();
         let after = Configuration::from_bits(value);
         if before.enable() && !after.enable() {
-            self.reset.set(true);
+            self.fell.set(true);
         }
         self.configuration.set(value);
         self.configured.set(true);
@@ -165,7 +186,7 @@ impl ModelRegisters {
         let index = (from_first / step) as usize;
         match self.doorbells.get(index) {
             Some(doorbell) => {
-                doorbell.set(value);
+                doorbell.set(value & DOORBELL_BITS);
                 self.rung.set(self.rung.get() | 1 << index);
             }
             None => self.bad_doorbell.set(true),
@@ -196,6 +217,7 @@ impl Registers for ModelRegisters {
             offset::CAP => self.capabilities.into_bits() as u32,
             CAP_HIGH => (self.capabilities.into_bits() >> 32) as u32,
             offset::VS => self.version.into_bits(),
+            offset::CRTO => self.ready_timeouts().into_bits(),
             offset::INTMS | offset::INTMC => self.interrupt_mask.get(),
             offset::AQA => self.admin_attributes.get(),
             offset::ASQ => self.admin_submission.get() as u32,
@@ -222,10 +244,10 @@ impl Registers for ModelRegisters {
             return self.ring(at - offset::DOORBELLS, value);
         }
         match at {
-            offset::CC => self.write_configuration(value),
+            offset::CC => self.write_configuration(value & CONFIGURATION_BITS),
             offset::INTMS => self.interrupt_mask.set(self.interrupt_mask.get() | value),
             offset::INTMC => self.interrupt_mask.set(self.interrupt_mask.get() & !value),
-            offset::AQA => self.admin_attributes.set(value),
+            offset::AQA => self.admin_attributes.set(value & ADMIN_ATTRIBUTES_BITS),
             // Bits 11:0 of the base addresses are reserved (Base §3.1.3.9, §3.1.3.10).
             offset::ASQ => low(&self.admin_submission, value & !0xfff),
             ASQ_HIGH => high(&self.admin_submission, value),

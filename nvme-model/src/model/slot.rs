@@ -34,6 +34,14 @@ pub(super) enum Place {
     Deleting,
 }
 
+impl Place {
+    /// Whether the host waits for the command here: not for an Asynchronous Event Request, which
+    /// ends when there is an event, nor for one whose store works on without it.
+    const fn is_awaited(self) -> bool {
+        !matches!(self, Self::Free | Self::Event | Self::Orphan)
+    }
+}
+
 /// How a command uses its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -41,6 +49,8 @@ pub(super) enum Work {
     New,
     /// One read or write of its buffers.
     Transfer,
+    /// A flush before the read that Force Unit Access asks for.
+    Commit,
     /// One read to compare its buffers with.
     Compare,
     /// Several operations without buffers, one after the other.
@@ -50,7 +60,7 @@ pub(super) enum Work {
 /// A command.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) place: Place,
+    place: Place,
     pub(super) work: Work,
     /// The submission queue it came from.
     pub(super) queue: u16,
@@ -87,13 +97,20 @@ impl Slot {
             serial: 0,
         }
     }
+
+    #[inline]
+    pub(super) const fn place(&self) -> Place {
+        self.place
+    }
 }
 
 /// All slots, the free ones, and the timers of the delayed ones. Grows to the most ever in use.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    pub(super) all: Vec<Slot>,
+    all: Vec<Slot>,
     free: Vec<u32>,
+    /// Slots whose command the host waits for.
+    outstanding: usize,
     timers: BinaryHeap<Reverse<(u64, u64, u32)>>,
     serial: u64,
 }
@@ -116,19 +133,43 @@ impl Slots {
             None => return None,
         };
         let slot = &mut self.all[index as usize];
-        slot.place = Place::Running;
         slot.work = Work::New;
         slot.queue = queue;
         slot.entry = entry;
         slot.part = 0;
         slot.fault = None;
+        self.put(index, Place::Running);
         Some(index)
     }
 
     #[inline]
     pub(super) fn give(&mut self, index: u32) {
-        self.all[index as usize].place = Place::Free;
+        self.put(index, Place::Free);
         self.free.push(index);
+    }
+
+    /// Moves a command to another place.
+    #[inline]
+    pub(super) fn put(&mut self, index: u32, place: Place) {
+        let slot = &mut self.all[index as usize];
+        self.outstanding -= usize::from(slot.place.is_awaited());
+        self.outstanding += usize::from(place.is_awaited());
+        slot.place = place;
+    }
+
+    /// Commands that the host waits for.
+    #[inline]
+    pub(super) const fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Whether the count of [`outstanding`](Self::outstanding) is that of the slots, and each slot is
+    /// free or taken.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self) -> bool {
+        let awaited = self.all.iter().filter(|slot| slot.place.is_awaited());
+        let free = self.all.iter().filter(|slot| slot.place == Place::Free);
+        awaited.count() == self.outstanding && free.count() == self.free.len()
     }
 
     #[inline]
@@ -144,9 +185,8 @@ impl Slots {
     /// Puts a command off until `due_us`. Those of the same time keep their order.
     pub(super) fn delay(&mut self, index: u32, due_us: u64) {
         self.serial += 1;
-        let slot = &mut self.all[index as usize];
-        slot.place = Place::Delayed;
-        slot.serial = self.serial;
+        self.all[index as usize].serial = self.serial;
+        self.put(index, Place::Delayed);
         self.timers.push(Reverse((due_us, self.serial, index)));
     }
 
@@ -154,14 +194,14 @@ impl Slots {
     #[inline]
     pub(super) fn due(&mut self, now_us: u64) -> Option<u32> {
         while let Some(&Reverse((due_us, serial, index))) = self.timers.peek() {
-            let slot = &mut self.all[index as usize];
+            let slot = &self.all[index as usize];
             let stale = slot.place != Place::Delayed || slot.serial != serial;
             if !stale && due_us > now_us {
                 return None;
             }
             self.timers.pop();
             if !stale {
-                slot.place = Place::Running;
+                self.put(index, Place::Running);
                 return Some(index);
             }
         }
@@ -176,6 +216,12 @@ impl Slots {
 
     pub(super) fn clear_timers(&mut self) {
         self.timers.clear();
+    }
+
+    /// Whether there is a command for which `wanted` holds.
+    pub(super) fn any(&self, wanted: impl Fn(&Slot) -> bool) -> bool {
+        let mut taken = self.all.iter().filter(|slot| slot.place != Place::Free);
+        taken.any(wanted)
     }
 
     /// Indices of all commands for which `wanted` holds.

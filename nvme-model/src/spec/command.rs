@@ -57,6 +57,7 @@ pub struct SubmissionEntry {
 }
 
 const _: () = assert!(size_of::<SubmissionEntry>() == SUBMISSION_ENTRY_BYTES);
+const _: () = assert!(SUBMISSION_ENTRY_BYTES == 1 << SUBMISSION_ENTRY_SHIFT);
 
 impl SubmissionEntry {
     /// All bytes zero.
@@ -114,9 +115,10 @@ pub struct CompletionEntry {
 }
 
 const _: () = assert!(size_of::<CompletionEntry>() == COMPLETION_ENTRY_BYTES);
+const _: () = assert!(COMPLETION_ENTRY_BYTES == 1 << COMPLETION_ENTRY_SHIFT);
 
 impl CompletionEntry {
-    /// P, the phase tag (Base §3.3.3.2, Figure 90).
+    /// P, the phase tag (Base §3.3.3.2, Figure 91).
     pub fn phase(&self) -> bool {
         self.status.get() & 1 != 0
     }
@@ -132,7 +134,7 @@ impl CompletionEntry {
     }
 }
 
-/// CDW10 of Create and Delete I/O Completion/Submission Queue (Base §5.4, §5.5). Delete uses the id only.
+/// CDW10 of Create and Delete I/O Completion/Submission Queue (Base §5.4 to §5.7). Delete uses the id only.
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct QueueDword10 {
@@ -171,7 +173,7 @@ pub struct CreateSubmissionQueueDword11 {
     pub completion_queue: u16,
 }
 
-/// CDW10 of Identify (Base §5.17, Figure 271).
+/// CDW10 of Identify (Base §5.17.1, Figure 270).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct IdentifyDword10 {
@@ -183,7 +185,7 @@ pub struct IdentifyDword10 {
     pub controller: u16,
 }
 
-/// CDW11 of Identify (Base §5.17, Figure 272).
+/// CDW11 of Identify (Base §5.17.1, Figure 271).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct IdentifyDword11 {
@@ -235,7 +237,7 @@ pub struct GetLogPageDword14 {
     pub command_set: u8,
 }
 
-/// CDW10 of Set Features (Base §5.27, Figure 315).
+/// CDW10 of Set Features (Base §5.27, Figure 314).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct SetFeaturesDword10 {
@@ -248,7 +250,7 @@ pub struct SetFeaturesDword10 {
     pub save: bool,
 }
 
-/// CDW10 of Get Features (Base §5.15, Figure 191).
+/// CDW10 of Get Features (Base §5.15, Figure 192).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct GetFeaturesDword10 {
@@ -262,7 +264,7 @@ pub struct GetFeaturesDword10 {
     __: u32,
 }
 
-/// CDW10 of Abort (Base §5.1, Figure 142).
+/// CDW10 of Abort (Base §5.1, Figure 140).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct AbortDword10 {

@@ -5,7 +5,7 @@ use bitfield_struct::bitfield;
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// FID, a feature identifier (Base §5.27.1, Figure 317; NVM §4.1.3).
+    /// FID, a feature identifier (Base §5.27.1, Figure 316; NVM §4.1.3, Figure 79).
     pub struct FeatureId(u8) called "feature";
     ARBITRATION = 0x01, "Arbitration";
     POWER_MANAGEMENT = 0x02, "Power Management";
@@ -35,7 +35,7 @@ open_enum! {
     NAMESPACE_WRITE_PROTECTION = 0x84, "Namespace Write Protection Config";
 }
 
-/// CDW11 of Set Features, and dword 0 of both completions, for Number of Queues (Base §5.27.1.5).
+/// CDW11 of Set Features, and dword 0 of both completions, for Number of Queues (Base §5.27.1.5, Figures 322 and 323).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct NumberOfQueues {
@@ -45,7 +45,7 @@ pub struct NumberOfQueues {
     pub completion_queues_0: u16,
 }
 
-/// Value of Volatile Write Cache (Base §5.27.1.4).
+/// Value of Volatile Write Cache (Base §5.27.1.4, Figure 321).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct VolatileWriteCache {
@@ -55,7 +55,7 @@ pub struct VolatileWriteCache {
     __: u32,
 }
 
-/// Value of Temperature Threshold (Base §5.27.1.3).
+/// Value of Temperature Threshold (Base §5.27.1.3, Figure 320).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct TemperatureThreshold {
@@ -71,7 +71,7 @@ pub struct TemperatureThreshold {
     __: u16,
 }
 
-/// Value of Asynchronous Event Configuration (Base §5.27.1.9).
+/// Value of Asynchronous Event Configuration (Base §5.27.1.8, Figure 326).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct EventConfiguration {
@@ -83,11 +83,15 @@ pub struct EventConfiguration {
     pub firmware_activation: bool,
     /// Telemetry log notices.
     pub telemetry: bool,
-    #[bits(21)]
+    #[bits(3)]
+    __: u8,
+    /// Endurance Group event aggregate log notices.
+    pub endurance_groups: bool,
+    #[bits(17)]
     __: u32,
 }
 
-/// Dword 0 of the completion of an Asynchronous Event Request (Base §5.2.1, Figure 145).
+/// Dword 0 of the completion of an Asynchronous Event Request (Base §5.2.1, Figure 143).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct EventDword0 {
@@ -111,7 +115,7 @@ impl EventDword0 {
     /// Kind: notice.
     pub const NOTICE: u8 = 2;
 
-    /// Error information: a doorbell of a queue that does not exist was written (Base §5.2.1, Figure 146).
+    /// Error information: a doorbell of a queue that does not exist was written (Base §5.2.1, Figure 144).
     pub const INVALID_DOORBELL_REGISTER: u8 = 0;
     /// Error information: a doorbell value was out of the queue or overran it.
     pub const INVALID_DOORBELL_VALUE: u8 = 1;
@@ -122,7 +126,7 @@ impl EventDword0 {
     /// Error information: transient internal error.
     pub const TRANSIENT_INTERNAL_ERROR: u8 = 4;
 
-    /// SMART information: reliability degraded (Base §5.2.1, Figure 147).
+    /// SMART information: reliability degraded (Base §5.2.1, Figure 145).
     pub const SUBSYSTEM_RELIABILITY: u8 = 0;
     /// SMART information: temperature crossed a threshold.
     pub const TEMPERATURE_THRESHOLD: u8 = 1;

@@ -224,7 +224,9 @@ pub struct LogPageAttributes {
     pub telemetry: bool,
     /// Persistent event log.
     pub persistent_event_log: bool,
-    #[bits(3)]
+    /// The logs 00h, 12h and 13h exist, and log 05h tells the scope of each command.
+    pub effects_scopes: bool,
+    #[bits(2)]
     __: u8,
 }
 
@@ -371,6 +373,45 @@ impl IdentifyNamespace {
         }
         LbaFormat::from(self.formats.get(index).map_or(0, |format| format.get()))
     }
+}
+
+/// Identify Namespace for every command set (Base §5.17.2.8, Figure 280).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndependentNamespace {
+    /// NSFEAT.
+    pub features: u8,
+    /// NMIC.
+    pub multipath: u8,
+    /// RESCAP.
+    pub reservations: u8,
+    /// FPI.
+    pub format_progress: u8,
+    /// ANAGRPID.
+    pub ana_group: U32,
+    /// NSATTR: bit 0 write protected.
+    pub attributes: u8,
+    reserved_9: u8,
+    /// NVMSETID.
+    pub nvm_set: U16,
+    /// ENDGID.
+    pub endurance_group: U16,
+    /// NSTAT: bit 0 ready.
+    pub status: u8,
+    reserved_15: [u8; 4081],
+}
+
+const _: () = assert!(size_of::<IndependentNamespace>() == IDENTIFY_BYTES);
+
+impl Default for IndependentNamespace {
+    fn default() -> Self {
+        Self::new_zeroed()
+    }
+}
+
+impl IndependentNamespace {
+    /// NSTAT bit 0: the namespace is ready.
+    pub const STATUS_READY: u8 = 1;
 }
 
 /// Active namespace list (Base §5.17.2.2): ids above the one asked about, rising, zero after the last.

@@ -198,6 +198,18 @@ fn identify_namespace_is_figure_97() {
         formats = 128,
         vendor = 384,
     );
+    offsets!(
+        IndependentNamespace,
+        features = 0,
+        multipath = 1,
+        reservations = 2,
+        format_progress = 3,
+        ana_group = 4,
+        attributes = 8,
+        nvm_set = 10,
+        endurance_group = 12,
+        status = 14,
+    );
     let mut namespace = IdentifyNamespace::default();
     namespace.formats_0 = 20;
     namespace.format = 0x21;
@@ -209,7 +221,7 @@ fn identify_namespace_is_figure_97() {
 }
 
 #[test]
-fn logs_are_figures_206_to_209() {
+fn logs_are_figures_206_to_210() {
     offsets!(
         ErrorLogEntry,
         error_count = 0,
@@ -250,6 +262,7 @@ fn logs_are_figures_206_to_209() {
     );
     offsets!(FirmwareSlotLog, active = 0, revisions = 8);
     offsets!(EffectsLog, admin = 0, io = 1024);
+    assert_eq!(size_of::<FeatureEffectsLog>(), 1024);
     offsets!(DatasetRange, attributes = 0, blocks = 4, first_block = 8);
     offsets!(NamespaceDescriptor, kind = 0, bytes = 1);
 }
@@ -292,6 +305,12 @@ fn registers_have_the_bits_of_the_specification() {
     assert_eq!(aqa.into_bits(), 63 << 16 | 31);
     assert_eq!(Version::from_bits(0x0002_0000).major(), 2);
     assert_eq!(SUBSYSTEM_RESET_VALUE.to_be_bytes(), *b"NVMe");
+    let cap = Capabilities::from_bits(0b01 << 59 | 1 << 58 | 1 << 57);
+    assert_eq!(cap.ready_modes(), 0b01);
+    assert!(cap.subsystem_shutdown() && cap.controller_memory_buffer());
+    let crto = ReadyTimeouts::from_bits(7 << 16 | 300);
+    assert_eq!(crto.media_ready_500ms(), 300);
+    assert_eq!(crto.media_independent_500ms(), 7);
 }
 
 #[test]
@@ -400,6 +419,20 @@ fn command_dwords_have_the_bits_of_the_specification() {
         .with_changes_data(true)
         .with_exclusion(1);
     assert_eq!(effects.into_bits(), 1 << 16 | 0b11);
+    let scoped = CommandEffects::new().with_scope(CommandEffects::SCOPE_CONTROLLER);
+    assert_eq!(scoped.into_bits(), 1 << 21);
+    let feature = FeatureEffects::new()
+        .with_supported(true)
+        .with_scope(CommandEffects::SCOPE_NAMESPACE);
+    assert_eq!(feature.into_bits(), 1 << 20 | 1);
+    let events = EventConfiguration::new().with_endurance_groups(true);
+    assert_eq!(events.into_bits(), 1 << 14);
+    assert_eq!(
+        LogPageAttributes::new()
+            .with_effects_scopes(true)
+            .into_bits(),
+        1 << 5
+    );
     let oncs = OptionalNvmCommands::new()
         .with_compare(true)
         .with_write_zeroes(true);

@@ -22,6 +22,7 @@ open_enum! {
     PERSISTENT_EVENT = 0x0d, "Persistent Event Log";
     LBA_STATUS = 0x0e, "LBA Status Information";
     FEATURE_EFFECTS = 0x12, "Feature Identifiers Supported and Effects";
+    MANAGEMENT_EFFECTS = 0x13, "NVMe-MI Commands Supported and Effects";
     RESERVATION_NOTIFICATION = 0x80, "Reservation Notification";
     SANITIZE_STATUS = 0x81, "Sanitize Status";
 }
@@ -34,9 +35,9 @@ open_enum! {
 pub struct ErrorLogEntry {
     /// A count that names the error; 0 marks an entry never used.
     pub error_count: U64,
-    /// SQID of the command.
+    /// SQID of the command; FFFFh when the error is of no command.
     pub submission_queue: U16,
-    /// CID of the command.
+    /// CID of the command; FFFFh when the error is of no command.
     pub command_id: U16,
     /// Status in bits 15:1, phase tag in bit 0.
     pub status: U16,
@@ -127,7 +128,7 @@ impl SmartLog {
     pub const WARNING_READ_ONLY: u8 = 1 << 3;
 }
 
-/// The Firmware Slot Information log (Base §5.16.1.4, Figure 208).
+/// The Firmware Slot Information log (Base §5.16.1.4, Figure 209).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FirmwareSlotLog {

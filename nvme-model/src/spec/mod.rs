@@ -1,9 +1,15 @@
 //! What the specification lays down in bytes: registers, queue entries, identify pages, logs, statuses.
 //!
-//! Written from the *NVM Express Base Specification, Revision 2.0* ("Base" in the citations), the
-//! *NVM Command Set Specification, Revision 1.0* ("NVM") and the *NVMe over PCIe Transport
-//! Specification, Revision 1.0* ("PCIe"). Nothing here does anything: these are views and values, shared
-//! by the driver and the software controller, which share no other code.
+//! Citations in this crate name sections and figures of three texts, all ratified on 2 June 2021:
+//!
+//! - "Base": *NVM Express Base Specification, Revision 2.0*,
+//! - "NVM": *NVM Express NVM Command Set Specification, Revision 1.0*,
+//! - "PCIe": *NVMe over PCIe Transport Specification, Revision 1.0*.
+//!
+//! Later revisions may number sections and figures otherwise.
+//!
+//! Nothing here does anything: these are views and values, shared by the driver and the software
+//! controller, which share no other code.
 //!
 //! Three kinds of things:
 //!

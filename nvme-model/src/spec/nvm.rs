@@ -28,7 +28,7 @@ pub struct ReadWriteFlags {
     pub limited_retry: bool,
 }
 
-/// CDW10 of Dataset Management (NVM §3.2.3, Figure 36).
+/// CDW10 of Dataset Management (NVM §3.2.3, Figure 39).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct DatasetDword10 {
@@ -38,7 +38,7 @@ pub struct DatasetDword10 {
     __: u32,
 }
 
-/// CDW11 of Dataset Management (NVM §3.2.3, Figure 37).
+/// CDW11 of Dataset Management (NVM §3.2.3, Figure 40).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct DatasetDword11 {
@@ -55,7 +55,7 @@ pub struct DatasetDword11 {
 /// Most ranges of one Dataset Management command.
 pub const DATASET_RANGES_MAX: usize = 256;
 
-/// One range of Dataset Management (NVM §3.2.3.1, Figure 38).
+/// One range of Dataset Management (NVM §3.2.3, Figure 41).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

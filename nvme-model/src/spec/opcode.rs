@@ -38,7 +38,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Opcode of an I/O command (NVM §3.2, Figure 14; Base §7, Figure 390).
+    /// Opcode of an I/O command (NVM §3.2, Figure 18; Base §7, Figure 390).
     pub struct IoOpcode(u8) called "I/O opcode";
     FLUSH = 0x00, "Flush";
     WRITE = 0x01, "Write";

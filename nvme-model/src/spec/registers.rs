@@ -75,7 +75,8 @@ pub struct Capabilities {
     pub controller_memory_buffer: bool,
     /// NSSS: NVM subsystem shutdown is supported.
     pub subsystem_shutdown: bool,
-    /// CRMS: controller ready modes.
+    /// CRMS, controller ready modes: bit 0 with media, bit 1 independent of media. Bit 0 is 1 from
+    /// revision 2.0 on.
     #[bits(2)]
     pub ready_modes: u8,
     #[bits(3)]
@@ -163,6 +164,16 @@ impl ControllerStatus {
     pub const SHUTDOWN_OCCURRING: u8 = 0b01;
     /// SHST: shutdown processing complete.
     pub const SHUTDOWN_COMPLETE: u8 = 0b10;
+}
+
+/// CRTO, Controller Ready Timeouts (Base §3.1.3.21, Figure 62). Means something where CAP.CRMS is not 0.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct ReadyTimeouts {
+    /// CRWMT: the worst time CSTS.RDY takes to follow CC.EN up, media ready, in units of 500 ms.
+    pub media_ready_500ms: u16,
+    /// CRIMT: the same without waiting for media.
+    pub media_independent_500ms: u16,
 }
 
 /// AQA, Admin Queue Attributes (Base §3.1.3.8).

@@ -109,8 +109,8 @@ impl StatusCode {
 }
 
 open_enum! {
-    /// Status code type and status code together: `SCT << 8 | SC` (Base §3.3.3.2.1, Figures 94 to 97;
-    /// NVM §3.1, Figures 11 to 13).
+    /// Status code type and status code together: `SCT << 8 | SC` (Base §3.3.3.2.1, Figures 94 to 96,
+    /// 98 and 99; NVM §3.1, Figures 15 to 17).
     pub struct StatusCode(u16) called "status";
     SUCCESS = 0x000, "successful completion";
     INVALID_OPCODE = 0x001, "invalid command opcode";

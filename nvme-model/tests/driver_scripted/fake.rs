@@ -18,6 +18,7 @@ pub const BUS: u64 = 0x47_0000_0000;
 
 pub struct FakeRegisters {
     pub cap: Cell<u64>,
+    pub crto: Cell<u32>,
     pub cc: Cell<u32>,
     pub csts: Cell<u32>,
     pub aqa: Cell<u32>,
@@ -69,6 +70,7 @@ impl Registers for FakeRegisters {
         match at {
             offset::CC => self.cc.get(),
             offset::CSTS => self.csts.get(),
+            offset::CRTO => self.crto.get(),
             _ => panic!("read of register {at:#x}"),
         }
     }
@@ -296,6 +298,7 @@ impl Fake {
         Fake {
             registers: FakeRegisters {
                 cap: Cell::new(capabilities().into()),
+                crto: Cell::new(0),
                 cc: Cell::default(),
                 csts: Cell::default(),
                 aqa: Cell::default(),

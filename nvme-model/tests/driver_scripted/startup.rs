@@ -130,6 +130,27 @@ fn ready_that_does_not_rise_is_tried_three_times() {
 }
 
 #[test]
+fn a_time_beyond_what_cap_can_say_is_in_crto() {
+    let starting_at = |ready_modes, seconds: u64| {
+        let mut bench = Bench::new(|fake| {
+            let capabilities = capabilities().with_timeout_500ms(0xff);
+            let capabilities = capabilities.with_ready_modes(ready_modes);
+            let longer = ReadyTimeouts::new().with_media_ready_500ms(600);
+            fake.registers.cap.set(capabilities.into());
+            fake.registers.crto.set(longer.into());
+            fake.registers.rises.set(false);
+        });
+        bench.turns(8); // CC.EN is 1
+        bench.now_us = seconds * 1_000_000;
+        bench.turn();
+        bench.driver.counters().resets == 0
+    };
+    // CAP.TO is 127.5 seconds, CRTO 300.
+    assert!(starting_at(0, 127) && !starting_at(0, 128));
+    assert!(starting_at(1, 299) && !starting_at(1, 301));
+}
+
+#[test]
 fn ready_that_does_not_fall_is_final() {
     let reason = failure(|fake| {
         fake.registers.cc.set(0x0046_0001);

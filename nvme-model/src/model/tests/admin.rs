@@ -85,6 +85,9 @@ fn identify_refuses_what_it_does_not_have() {
     assert_eq!(ask(3, 7, 0), namespace);
     assert_eq!(ask(6, 0, 0), StatusCode::SUCCESS);
     assert_eq!(ask(6, 0, 2), StatusCode::INVALID_FIELD);
+    assert_eq!(ask(8, 1, 0), StatusCode::SUCCESS);
+    assert_eq!(ask(8, 2, 0), namespace);
+    assert_eq!(ask(8, NAMESPACE_ALL, 0), namespace);
     assert_eq!(ask(0x30, 0, 0), StatusCode::INVALID_FIELD);
 }
 
@@ -231,8 +234,14 @@ fn number_of_queues_is_granted_before_the_first_only() {
     let set = |value| dwords(AdminOpcode::SET_FEATURES, 7, value);
     let granted = host.run(0, set(0x0063_0063));
     assert_eq!(granted.dw0.get(), 0x0003_0003);
-    assert_eq!(host.run(0, set(0x0001_0001)).dw0.get(), 0x0001_0001);
+    // What was allocated does not change between resets.
+    assert_eq!(host.run(0, set(0x0001_0001)).dw0.get(), 0x0003_0003);
+    host.write(offset::CC, 0);
+    host.step();
+    host.enable();
     assert_eq!(host.code(0, set(0xffff_0001)), StatusCode::INVALID_FIELD);
+    assert_eq!(host.run(0, set(0x0001_0001)).dw0.get(), 0x0001_0001);
+    assert_eq!(host.run(0, set(0x0063_0063)).dw0.get(), 0x0001_0001);
     assert_eq!(
         host.run(0, dwords(AdminOpcode::GET_FEATURES, 7, 0))
             .dw0
@@ -285,11 +294,11 @@ fn features_are_kept_refused_and_reset() {
         StatusCode::FEATURE_NOT_NAMESPACE_SPECIFIC
     );
     for mandatory in [1, 2, 4, 5, 7, 8, 9, 0xa, 0xb] {
-        assert_eq!(
-            host.code(0, get(mandatory, 0)),
-            StatusCode::SUCCESS,
-            "{mandatory}"
-        );
+        let entry = SubmissionEntry {
+            namespace: u32::from(mandatory == 5).into(),
+            ..get(mandatory, 0)
+        };
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS, "{mandatory}");
     }
     host.write(offset::CC, 0);
     host.step();
@@ -299,6 +308,149 @@ fn features_are_kept_refused_and_reset() {
         before,
         "after a reset"
     );
+}
+
+#[test]
+fn error_recovery_is_of_a_namespace() {
+    let mut config = config();
+    let second = NamespaceConfig::new(MemoryStore::new(4096), 512);
+    config.namespaces.push(second);
+    let mut host = Host::ready(config);
+    let of = |namespace: u32, entry| SubmissionEntry {
+        namespace: namespace.into(),
+        ..entry
+    };
+    let set = |value| dwords(AdminOpcode::SET_FEATURES, 5, value);
+    let get = dwords(AdminOpcode::GET_FEATURES, 5, 0);
+    assert_eq!(host.code(0, of(1, set(7))), StatusCode::SUCCESS);
+    assert_eq!(host.run(0, of(1, get)).dw0.get(), 7);
+    assert_eq!(host.run(0, of(2, get)).dw0.get(), 0);
+    assert_eq!(host.code(0, of(NAMESPACE_ALL, set(9))), StatusCode::SUCCESS);
+    assert_eq!(host.run(0, of(1, get)).dw0.get(), 9);
+    assert_eq!(host.run(0, of(2, get)).dw0.get(), 9);
+    assert_eq!(
+        host.code(0, of(NAMESPACE_ALL, get)),
+        StatusCode::INVALID_FIELD
+    );
+    for wrong in [0, 3] {
+        let expected = StatusCode::INVALID_NAMESPACE_OR_FORMAT;
+        assert_eq!(host.code(0, of(wrong, get)), expected, "{wrong}");
+        assert_eq!(host.code(0, of(wrong, set(1))), expected, "{wrong}");
+    }
+    let capabilities = dwords(AdminOpcode::GET_FEATURES, 3 << 8 | 5, 0);
+    assert_eq!(host.run(0, capabilities).dw0.get(), 0b110);
+}
+
+#[test]
+fn what_a_feature_was_set_to_is_what_it_is() {
+    let mut host = Host::ready(config());
+    // Feature, value, and what is left of it without reserved bits.
+    let cases = [
+        (1, 0x0403_02ff, 0x0403_0207),
+        (2, 0xa0, 0xa0),
+        (8, 0x1234, 0x1234),
+        (9, 1 << 16 | 3, 1 << 16 | 3),
+        (0xa, 1, 1),
+        (0xb, 0x1f, 0x1f),
+    ];
+    for (feature, value, kept) in cases {
+        let set = dwords(AdminOpcode::SET_FEATURES, feature, value);
+        assert_eq!(host.code(0, set), StatusCode::SUCCESS, "{feature:#x}");
+        // Interrupt Vector Configuration is asked by its vector.
+        let get = dwords(AdminOpcode::GET_FEATURES, feature, value & 0xffff);
+        assert_eq!(host.run(0, get).dw0.get(), kept, "{feature:#x}");
+    }
+    let other = dwords(AdminOpcode::GET_FEATURES, 9, 4);
+    assert_eq!(host.run(0, other).dw0.get(), 4, "another vector");
+    for (feature, wrong) in [(2, 1), (9, 64), (0xb, 1 << 14), (4, 2 << 20), (4, 1 << 16)] {
+        let set = dwords(AdminOpcode::SET_FEATURES, feature, wrong);
+        let code = host.code(0, set);
+        assert_eq!(code, StatusCode::INVALID_FIELD, "{feature}: {wrong:#x}");
+    }
+}
+
+#[test]
+fn a_namespace_is_refused_where_none_is_used() {
+    let mut host = Host::ready(config());
+    for opcode in [0, 1, 4, 5, 8, 0xc] {
+        let entry = SubmissionEntry {
+            namespace: 1.into(),
+            ..admin(AdminOpcode(opcode))
+        };
+        assert_eq!(host.code(0, entry), StatusCode::INVALID_FIELD, "{opcode}");
+    }
+    for id in [0, 1, 2, 3, 5, 0x12, 0x13] {
+        let entry = SubmissionEntry {
+            namespace: 1.into(),
+            ..log(&host, LogId(id), 64, 0, false)
+        };
+        assert_eq!(host.code(0, entry), StatusCode::INVALID_FIELD, "log {id}");
+        let entry = log(&host, LogId(id), 64, 0, false);
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS, "log {id}");
+    }
+}
+
+#[test]
+fn logs_about_logs_commands_and_features_agree() {
+    let mut host = Host::ready(config());
+    let identify = host.with_pages(dwords(AdminOpcode::IDENTIFY, 1, 0), DATA);
+    assert_eq!(host.code(0, identify), StatusCode::SUCCESS);
+    let page = host.data(DATA, IDENTIFY_BYTES);
+    let controller = IdentifyController::read_from_bytes(&page[..]).unwrap();
+    let attributes = LogPageAttributes::from_bits(controller.log_page_attributes);
+    assert!(attributes.effects_log() && attributes.effects_scopes());
+
+    let mut dwords_of = |id, bytes| {
+        let entry = log(&host, id, bytes, 0, false);
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS);
+        let page = host.data(DATA, bytes as usize);
+        let dwords = page.chunks_exact(4);
+        dwords
+            .map(|dword| u32::from_le_bytes(dword.try_into().unwrap()))
+            .collect::<Vec<u32>>()
+    };
+    let logs = dwords_of(LogId::SUPPORTED_LOGS, 1024);
+    let there: Vec<_> = (0..256).filter(|&id| logs[id] & 1 != 0).collect();
+    assert_eq!(there, [0, 1, 2, 3, 5, 0x12, 0x13]);
+    let management = dwords_of(LogId::MANAGEMENT_EFFECTS, 4096);
+    assert!(management.iter().all(|&dword| dword == 0));
+    let commands = dwords_of(LogId::EFFECTS, 4096);
+    for command in commands.iter().filter(|&&command| command != 0) {
+        let command = CommandEffects::from_bits(*command);
+        assert!(command.supported() && command.scope() != 0);
+    }
+    let features = dwords_of(LogId::FEATURE_EFFECTS, 1024);
+    for id in 0..=255u32 {
+        let capabilities = dwords(AdminOpcode::GET_FEATURES, 3 << 8 | id, 0);
+        let known = host.code(0, capabilities) == StatusCode::SUCCESS;
+        let effects = FeatureEffects::from_bits(features[id as usize]);
+        assert_eq!(effects.supported(), known, "feature {id:#x}");
+        assert!(effects.scope().count_ones() == u32::from(known));
+    }
+}
+
+#[test]
+fn a_reset_empties_the_error_log() {
+    let mut host = Host::ready(config());
+    assert_ne!(host.code(0, admin(AdminOpcode(0xc5))), StatusCode::SUCCESS);
+    let newest = |host: &mut Host| {
+        let entry = log(host, LogId::ERROR, 64, 0, false);
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS);
+        ErrorLogEntry::read_from_bytes(&host.data(DATA, 64)[..]).unwrap()
+    };
+    assert_eq!(newest(&mut host).error_count.get(), 1);
+    host.write(offset::CC, 0);
+    host.step();
+    host.enable();
+    assert_eq!(newest(&mut host), ErrorLogEntry::default());
+    // The count goes on, and an error of no command says so.
+    host.write(submission_doorbell(3, 0), 1);
+    host.step();
+    let error = newest(&mut host);
+    assert_eq!(error.error_count.get(), 2);
+    assert_eq!(error.submission_queue.get(), u16::MAX);
+    assert_eq!(error.command_id.get(), u16::MAX);
+    assert_eq!(smart(&mut host).error_log_entries.get(), 2);
 }
 
 #[test]
@@ -425,6 +577,26 @@ fn events_wait_for_requests_and_for_their_log_to_be_read() {
         .expect("the event");
     let told = EventDword0::from_bits(event.dw0.get());
     assert_eq!(told.information(), EventDword0::INVALID_DOORBELL_VALUE);
+}
+
+#[test]
+fn an_event_whose_log_is_read_before_a_request_comes_is_not_told() {
+    let mut host = Host::ready(config());
+    let request = admin(AdminOpcode::ASYNCHRONOUS_EVENT_REQUEST);
+    for (retain, told) in [(true, 1), (false, 0)] {
+        host.write(submission_doorbell(3, 0), 1);
+        host.step();
+        let entry = log(&host, LogId::ERROR, 64, 0, retain);
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS);
+        // Another log has nothing to do with it.
+        let other = log(&host, LogId::EFFECTS, 64, 0, false);
+        assert_eq!(host.code(0, other), StatusCode::SUCCESS);
+        host.submit_one(0, request);
+        host.step();
+        assert_eq!(host.completions(0).len(), told, "retained: {retain}");
+        let entry = log(&host, LogId::ERROR, 64, 0, false);
+        assert_eq!(host.code(0, entry), StatusCode::SUCCESS);
+    }
 }
 
 #[test]

@@ -68,6 +68,10 @@ fn identify_tells_controller_and_namespaces() {
             (NamespaceDescriptor::NGUID, 16)
         );
         assert_eq!(descriptors[4..20], namespace.nguid);
+        let page = identify(&mut host, Cns::INDEPENDENT_NAMESPACE, id);
+        let independent = IndependentNamespace::read_from_bytes(&page[..]).unwrap();
+        assert_eq!(independent.status, IndependentNamespace::STATUS_READY);
+        assert_eq!(independent.attributes, 0);
     }
 }
 

@@ -136,7 +136,10 @@ impl Host {
 
     /// Steps until nothing is busy.
     pub(super) fn step(&mut self) {
-        while self.device.step(self.now_us).busy {}
+        while self.device.step(self.now_us).busy {
+            assert!(self.device.is_consistent());
+        }
+        assert!(self.device.is_consistent(), "commands counted wrongly");
     }
 
     /// Bus address of a page.

@@ -26,9 +26,19 @@ fn wrong_commands_get_the_status_of_the_specification() {
         code(io(IoOpcode(0xff), 1, 0, 1)),
         StatusCode::INVALID_OPCODE
     );
-    for namespace in [0, 2, NAMESPACE_ALL] {
+    for namespace in [0, 2] {
         let expected = StatusCode::INVALID_NAMESPACE_OR_FORMAT;
         assert_eq!(code(read(namespace, 0, 1)), expected, "{namespace}");
+    }
+    for opcode in [
+        IoOpcode::READ,
+        IoOpcode::WRITE,
+        IoOpcode::COMPARE,
+        IoOpcode::WRITE_ZEROES,
+        IoOpcode::DATASET_MANAGEMENT,
+    ] {
+        let entry = io(opcode, NAMESPACE_ALL, 0, 1);
+        assert_eq!(code(entry), StatusCode::INVALID_FIELD, "{opcode}");
     }
     assert_eq!(
         code(io(IoOpcode::FLUSH, 0, 0, 1)),
@@ -63,7 +73,7 @@ fn wrong_commands_get_the_status_of_the_specification() {
         ..io(IoOpcode::WRITE, 1, 0, 1)
     };
     assert_eq!(code(entry), StatusCode::INVALID_FIELD);
-    // Limited Retry, FUA on a read, hints and tags change nothing.
+    // Limited Retry, FUA on a read without a volatile cache, hints and tags change nothing.
     let fancy = ReadWriteFlags::new()
         .with_limited_retry(true)
         .with_force_unit_access(true);

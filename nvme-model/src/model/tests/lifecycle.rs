@@ -179,6 +179,76 @@ fn a_reset_after_shutdown_makes_it_usable_again() {
 }
 
 #[test]
+fn a_disabled_controller_can_be_shut_down_and_enabled() {
+    let complete = |host: &Host| {
+        let status = host.status();
+        !status.ready() && status.shutdown() == ControllerStatus::SHUTDOWN_COMPLETE
+    };
+    let shutdown = Configuration::new().with_shutdown(Configuration::SHUTDOWN_NORMAL);
+    // Never enabled; and disabled by the very write that shuts it down.
+    for enabled_before in [false, true] {
+        let mut host = Host::new(config());
+        if enabled_before {
+            host.enable();
+        }
+        host.write(offset::CC, shutdown.into_bits());
+        host.step();
+        assert!(complete(&host), "enabled before: {enabled_before}");
+        host.enable();
+        assert_eq!(
+            host.status(),
+            ControllerStatus::new().with_ready(true),
+            "enabled before: {enabled_before}"
+        );
+        host.create_pair(1, 16);
+    }
+}
+
+#[test]
+fn a_controller_shut_down_while_enabled_needs_a_reset() {
+    let mut host = Host::ready(config());
+    let shutdown = Host::enabled().with_shutdown(Configuration::SHUTDOWN_NORMAL);
+    host.write(offset::CC, shutdown.into_bits());
+    host.step();
+    host.write(offset::CC, Host::enabled().into_bits());
+    host.step();
+    assert_eq!(
+        host.status().shutdown(),
+        ControllerStatus::SHUTDOWN_COMPLETE
+    );
+}
+
+#[test]
+fn registers_keep_what_can_be_written_and_lose_the_mask_in_a_reset() {
+    let mut host = Host::new(config());
+    let registers = host.device.registers();
+    let capabilities = Capabilities::from_bits(registers.read64(offset::CAP));
+    assert_eq!(capabilities.ready_modes(), 0b01, "as revision 2.0 demands");
+    let timeouts = ReadyTimeouts::from_bits(registers.read32(offset::CRTO));
+    assert_eq!(
+        timeouts.media_ready_500ms(),
+        capabilities.timeout_500ms().into()
+    );
+    assert_eq!(timeouts.media_independent_500ms(), 0);
+    registers.write32(offset::AQA, u32::MAX);
+    assert_eq!(registers.read32(offset::AQA), 0x0fff_0fff);
+    registers.write32(offset::CC, 0xff00_000e);
+    assert_eq!(registers.read32(offset::CC), 0);
+    host.enable();
+    let registers = host.device.registers();
+    registers.write32(offset::INTMS, 0b101);
+    registers.write32(offset::INTMC, 0b001);
+    assert_eq!(registers.read32(offset::INTMS), 0b100);
+    let queues = [offset::AQA, offset::ASQ, offset::ACQ].map(|at| registers.read32(at));
+    host.write(offset::CC, 0);
+    host.step();
+    let registers = host.device.registers();
+    assert_eq!(registers.read32(offset::INTMC), 0);
+    let after = [offset::AQA, offset::ASQ, offset::ACQ].map(|at| registers.read32(at));
+    assert_eq!(after, queues, "a controller reset leaves them");
+}
+
+#[test]
 fn a_power_cut_resets_registers_and_counts() {
     let mut host = Host::ready(config());
     host.device.power_cut(9, 0);
@@ -277,6 +347,25 @@ fn force_unit_access_and_a_cache_turned_off_need_no_flush() {
             };
             assert_eq!(host.code(1, entry), StatusCode::SUCCESS);
             assert_eq!(survivors(&mut host, seed), [4; 16]);
+        }
+    }
+}
+
+#[test]
+fn force_unit_access_on_a_read_commits_what_it_reads() {
+    for opcode in [IoOpcode::READ, IoOpcode::COMPARE] {
+        for seed in 0..10 {
+            let mut host = cached();
+            host.write_blocks(1, 0, &[7; 16 * 512], 512);
+            let flags = ReadWriteFlags::new()
+                .with_blocks_0(15)
+                .with_force_unit_access(true);
+            let entry = SubmissionEntry {
+                cdw12: flags.into_bits().into(),
+                ..host.with_pages(io(opcode, 1, 0, 16), DATA)
+            };
+            assert_eq!(host.code(1, entry), StatusCode::SUCCESS);
+            assert_eq!(survivors(&mut host, seed), [7; 16], "{opcode}");
         }
     }
 }
