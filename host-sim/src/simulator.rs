@@ -217,8 +217,7 @@ const fn has_noise(wire: &WireConfig) -> bool {
     wire.damage_ppm > 0
 }
 
-/// Whether the drive has completed what the driver has not yet reaped. Walks the drive's commands:
-/// to be asked where nothing else says that there is work.
+/// Whether the drive has completed what the driver has not yet reaped.
 pub(crate) fn has_completions<N: PacketDevice>(agent: &Agent<ModelDevice, N>) -> bool {
     let driver = agent.driver();
     driver.in_flight() > driver.device().outstanding()
