@@ -49,17 +49,15 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 break;
             };
             let index = ConnectionIndex(slot);
-            loop {
-                if frames == 0 {
-                    self.readable.push(slot);
-                    break;
-                }
-                if self.serve(index) == Served::Starved {
-                    self.finish_if_done(index);
-                    break;
-                }
+            while self.serve(index) == Served::More {
                 frames -= 1;
+                if frames == 0 {
+                    // Behind the others, which were not served: the next turn begins with them.
+                    self.readable.push(slot);
+                    return;
+                }
             }
+            self.finish_if_done(index);
         }
     }
 

@@ -7,8 +7,8 @@ use outboard_tests::world::{
     frame, pattern, sha256,
 };
 use protocol::message::{
-    AttachRequest, CallRequest, InfoRequest, LoadPieceRequest, LoadRequest, OpenRequest,
-    ReadRequest, WriteRequest,
+    AttachRequest, CallRequest, CancelRequest, InfoRequest, LoadPieceRequest, LoadRequest,
+    OpenRequest, ReadRequest, WriteRequest,
 };
 use protocol::{AgentHello, ClientHello, Features, Flags, Header, Kind, RequestId, Status};
 
@@ -486,6 +486,29 @@ fn a_client_that_vanishes_in_the_middle_of_a_reply_leaves_nothing_behind() {
         world.used("connections") == 1 && world.used("data_pages") == 0
     });
     assert_eq!(world.used("slabs_80k"), 0);
+    world.end();
+}
+
+#[test]
+fn who_is_flooded_by_one_still_serves_the_other() {
+    const CANCELS: u64 = 50_000;
+    let mut world = World::new(Settings::default());
+    let mut neighbour = Neighbour::new(&mut world);
+    // Cancels cost no credit, so nothing but the wire holds them up.
+    let raw = world.greet_raw();
+    let flood: Vec<u8> = (1..=CANCELS)
+        .flat_map(|id| frame(Kind::Cancel, id, &CancelRequest { request: 0 }, &[]))
+        .collect();
+    world.send(raw, &flood);
+    world.until("the flood", |world| world.count("cancels_unknown") > 0);
+    neighbour.is_well(&mut world);
+    assert!(
+        world.count("cancels_unknown") < CANCELS,
+        "it was kept waiting"
+    );
+    world.until("the end of the flood", |world| {
+        world.count("cancels_unknown") == CANCELS
+    });
     world.end();
 }
 
