@@ -79,7 +79,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         if usize::from(self.connections[index].invocations) >= share {
             return false;
         }
-        // Both classes exist: the store accepts no program that wants more than there is.
+        // Both classes exist: no image may declare more than the largest slab.
         let scratch_class = SlabClass::for_bytes(header.scratch_bytes as usize);
         let reply_class = SlabClass::for_bytes(header.reply_max as usize);
         let (Some(scratch_class), Some(reply_class)) = (scratch_class, reply_class) else {

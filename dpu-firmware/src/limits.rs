@@ -7,7 +7,7 @@
 
 use nvme_model::seam::PAGE_BYTES;
 
-/// Commands in flight on the agent's queue pair. Half of what QEMU's device and common
+/// Commands in flight on the agent's queue pair. A quarter of what QEMU's device and common
 /// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
 pub const COMMAND_SLOTS: usize = 512;
 
@@ -26,7 +26,7 @@ pub const SLICES_PER_TURN: usize = 16;
 /// Meter units in one slice.
 pub const SLICE_INSTRUCTIONS: u32 = 2_000;
 
-/// Calls admitted in one turn, and commands submitted for programs that continue.
+/// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;
 
 /// Bytes of one upload that are hashed in one turn.
@@ -66,11 +66,10 @@ pub const OBJECTS_PER_CONNECTION: usize = 64;
 /// Instances that one connection may hold attached.
 pub const INSTANCES_PER_CONNECTION: usize = 64;
 
-/// Functions (entries and local call targets) are bounded by the `ebpf` crate; a program
-/// is at most this many 8-byte slots.
+/// 8-byte slots of a program at most: what the `ebpf` crate checks is what is kept.
 pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
 
-/// Bytes of slabs by class: scratch and reply of an invocation come from these.
+/// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
 /// How much of everything one agent has.

@@ -8,8 +8,8 @@ use nvme_model::seam::{Device, PAGE_BYTES};
 use protocol::checksum::Checksum;
 use protocol::hello::{HELLO_MAGIC, VERSION, may_begin_hello};
 use protocol::{
-    AgentHello, ClientHello, ErrorBody, Features, Flags, HELLO_BYTES, Head, Header, Kind,
-    RequestId, Status, parse_frame_head,
+    AgentHello, ClientHello, ErrorBody, Features, Flags, FrameError, HELLO_BYTES, Head, Header,
+    Kind, RequestId, Status, parse_frame_head,
 };
 
 use crate::agent::Agent;
@@ -116,11 +116,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let connection = &mut self.connections[index];
         connection.phase = Phase::Open;
+        connection.features = hello.features.and(FEATURES);
         let welcome = AgentHello {
             status: Status::Ok,
             version,
             credits: connection.allowance,
-            features: hello.features.and(FEATURES),
+            features: connection.features,
             credit_bytes: CREDIT_BYTES,
             io_bytes_max: self.io_bytes_max(),
             frame_payload_max: protocol::limits::FRAME_PAYLOAD_BYTES_MAX,
@@ -210,7 +211,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let cost = payload_cost_bytes(header.payload_bytes);
         self.connections[index].payload_cost += cost;
         self.requests[request].payload_cost = cost;
-        self.requests[request].payload_crc = header.flags.contains(Flags::PAYLOAD_CRC);
+        let checks_all = self.connections[index]
+            .features
+            .contains(Features::PAYLOAD_CRC);
+        self.requests[request].payload_crc =
+            checks_all || header.flags.contains(Flags::PAYLOAD_CRC);
         let sink = match self.begin(index, request, header, body) {
             Ok(Begun::Answer(answer)) => {
                 self.answer(request, Status::Ok, answer);
@@ -251,9 +256,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// The rules whose breach ends the connection.
     fn check_rules(&self, index: ConnectionIndex, header: &Header) -> Result<(), Status> {
         let connection = &self.connections[index];
+        header.check_request().map_err(FrameError::status)?;
         // Kind 0 cannot be answered: its reply would be a notice that the connection ends.
-        let no_request = header.kind.is_reply() || header.kind.reply() == Kind::Notice;
-        if no_request || header.flags.contains(Flags::MORE) {
+        if header.kind.reply() == Kind::Notice {
             return Err(Status::BadFlags);
         }
         if header.request <= connection.last_id {

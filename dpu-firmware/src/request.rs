@@ -181,7 +181,8 @@ pub struct Request {
     pub id: RequestId,
     /// What kind of frame it came in.
     pub kind: Kind,
-    /// Whether its reply frames carry a payload CRC, as its own did.
+    /// Whether its reply frames carry a payload CRC: that feature is in force, or its own frame
+    /// carried one.
     pub payload_crc: bool,
     /// Cancel arrived, or the client is gone.
     pub cancelled: bool,
