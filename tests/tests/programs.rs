@@ -451,8 +451,7 @@ fn a_long_read_of_a_program_goes_in_commands_the_drive_takes() {
         mdts: 1,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let program = world.load(peer, "reader", &Image::reader().build());
     let instance = world.attach(peer, program, &[object]);
     let (reply, found) = world.call(peer, instance, &Image::reader_args(4096, 65_536));
