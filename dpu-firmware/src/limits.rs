@@ -137,11 +137,33 @@ pub const LARGE: Limits = Limits {
     instances: 8_192,
 };
 
+/// Bytes an agent costs beside its pools: itself, the driver's slots, what is there once.
+const AGENT_BYTES: usize = 256 * 1024;
+
+/// Bytes a connection costs beside its two buffers: its socket and interface, and what is known
+/// of it.
+const CONNECTION_BYTES: usize = 4 * 1024;
+
+/// Bytes a request costs, its inline payload included.
+const REQUEST_BYTES: usize = 640;
+
+/// Bytes a page or slab costs beside itself: its place in a list.
+const PAGE_ENTRY_BYTES: usize = 16;
+
 /// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
-pub const INVOCATION_BYTES: usize = 9 * 1024;
+const INVOCATION_BYTES: usize = 10 * 1024;
 
 /// Bytes a loaded program costs: its slots and what is known of it.
-pub const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+
+/// Bytes an upload costs: its image and what is known of it.
+const UPLOAD_BYTES: usize = ebpf::limits::IMAGE_BYTES_MAX + 1024;
+
+/// Bytes an open object costs.
+const OBJECT_BYTES: usize = 64;
+
+/// Bytes an attached instance costs.
+const INSTANCE_BYTES: usize = 128;
 
 impl Limits {
     /// Pages of every slab together.
@@ -174,14 +196,15 @@ impl Limits {
     /// Bytes of every pool together: an upper bound on what the agent takes at start.
     #[must_use]
     pub const fn total_bytes(&self) -> usize {
-        self.connections * (self.receive_bytes + self.send_bytes + 1_024)
-            + self.requests * (512 + INLINE_PAYLOAD_BYTES)
-            + self.arena_pages() * PAGE_BYTES
+        AGENT_BYTES
+            + self.connections * (self.receive_bytes + self.send_bytes + CONNECTION_BYTES)
+            + self.requests * REQUEST_BYTES
+            + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
             + self.programs * PROGRAM_BYTES
-            + self.uploads * ebpf::limits::IMAGE_BYTES_MAX
-            + self.objects * 64
-            + self.instances * 128
+            + self.uploads * UPLOAD_BYTES
+            + self.objects * OBJECT_BYTES
+            + self.instances * INSTANCE_BYTES
     }
 
     /// Whether what every connection is promised fits into the pools.
