@@ -104,8 +104,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let start = Start {
-            request,
-            owner: self.connections[index].owner,
             args_max: header.args_max as usize,
             reply_max: header.reply_max as usize,
             scratch_bytes: header.scratch_bytes as usize,

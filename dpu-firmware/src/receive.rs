@@ -386,8 +386,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.wants_drive.push(index.0);
     }
 
-    /// A client no longer wants an answer. What is at the drive or being hashed still ends
-    /// first; a request that only waits ends at once.
+    /// A client does not want an answer any more. What is at the drive, waits for a flush or is
+    /// being hashed still ends first; what waits for memory, a command slot or a slice ends at once.
     fn cancel(&mut self, index: ConnectionIndex, body: &[u8]) {
         let Ok(cancel) = protocol::decode_body::<protocol::message::CancelRequest>(body) else {
             self.counters.cancels_unknown += 1;

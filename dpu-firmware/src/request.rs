@@ -283,9 +283,8 @@ impl Requests {
         self.free_count = self.free_count.checked_sub(1)?;
         self.least_free = self.least_free.min(self.free_count);
         let index = RequestIndex(self.free[self.free_count]);
+        self.advance(index, Event::Arrived);
         let request = &mut self[index];
-        debug_assert_eq!(request.state, State::Free);
-        request.state = State::Receiving;
         request.connection = connection;
         request.id = id;
         request.kind = kind;

@@ -315,15 +315,6 @@ impl Connections {
         (total - self.free_count, total - self.least_free, total)
     }
 
-    /// Every slot in use.
-    pub fn in_use(&self) -> impl Iterator<Item = ConnectionIndex> + '_ {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(_, connection)| connection.phase != Phase::Free)
-            .map(|(index, _)| ConnectionIndex(index as u16))
-    }
-
     /// How many slots there are.
     #[must_use]
     pub const fn total(&self) -> usize {
