@@ -27,7 +27,7 @@ use crate::objects::{Instance, Object, Table};
 use crate::program_store::ProgramStore;
 use crate::queue::Ring;
 use crate::request::Requests;
-use crate::session::{ConnectionIndex, Connections, Incoming, Phase, Sink};
+use crate::session::{ConnectionIndex, Connections, Phase, Sink};
 use crate::slabs::SlabPool;
 use crate::telemetry::Counters;
 
@@ -369,17 +369,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             self.programs.drop_upload(upload);
             self.connections[connection].upload = None;
             // A piece that stopped half-way has nowhere to go any more.
-            let incoming = self.connections[connection].incoming.take();
-            if let Some(mut incoming) = incoming {
-                let into_upload = matches!(incoming.sink, Sink::Upload(..));
-                if into_upload {
-                    let rest = Incoming {
-                        sink: Sink::Discard,
-                        ..incoming.clone()
-                    };
-                    self.abandon(core::mem::replace(&mut incoming, rest));
-                }
-                self.connections[connection].incoming = Some(incoming);
+            if let Some(incoming) = &mut self.connections[connection].incoming
+                && matches!(incoming.sink, Sink::Upload(..))
+            {
+                let sink = core::mem::replace(&mut incoming.sink, Sink::Discard);
+                self.abandon(sink);
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{ADMISSIONS_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN};
 use crate::net::PacketDevice;
 use crate::objects::Object;
-use crate::program_store::NotLoaded;
+use crate::program_store::{NotLoaded, ProgramIndex};
 use crate::request::{Answer, Event, RequestIndex, Work};
 use crate::session::ConnectionIndex;
 use crate::slabs::SlabClass;
@@ -65,7 +65,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         else {
             return false;
         };
-        let Some(instance) = self.instances.at(instance.0) else {
+        let Some(&instance) = self.instances.at(instance.0) else {
             return false;
         };
         let Some(stored) = self.programs.at(instance.program) else {
@@ -74,46 +74,36 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(entry) = stored.call_entry else {
             return false;
         };
-        let header = &stored.header;
         let share = self.config.limits.invocations_per_connection;
         if usize::from(self.connections[index].invocations) >= share {
             return false;
         }
-        // Both classes exist: the store accepts no program that wants more than there is.
-        let scratch_class = SlabClass::for_bytes(header.scratch_bytes as usize);
-        let reply_class = SlabClass::for_bytes(header.reply_max as usize);
-        let (Some(scratch_class), Some(reply_class)) = (scratch_class, reply_class) else {
-            return false;
+        let header = stored.header;
+        let class_of = |bytes: u32| {
+            // No image may declare more than the largest slab, so there is a class.
+            let class = SlabClass::for_bytes(bytes as usize);
+            class.filter(|_| bytes > 0)
         };
-        let with_scratch = header.scratch_bytes > 0;
-        let with_reply = header.reply_max > 0;
-        let both = with_scratch && with_reply && scratch_class == reply_class;
+        let (scratch, reply) = (class_of(header.scratch_bytes), class_of(header.reply_max));
+        let both = scratch.is_some() && scratch == reply;
+        let may_take = |wanted: Option<SlabClass>, count| {
+            wanted.is_none_or(|class| self.may_take_slabs(index, class, count))
+        };
         let enough = self.invocations.has_free()
             && self.bounce_pages.free() > 0
-            && (!with_scratch || self.may_take_slabs(index, scratch_class, 1 + usize::from(both)))
-            && (!with_reply || self.may_take_slabs(index, reply_class, 1));
+            && may_take(scratch, 1 + usize::from(both))
+            && may_take(reply, 1);
         if !enough {
             return false;
         }
-        let owner = self.connections[index].owner;
         let Some(bounce) = self.bounce_pages.take_page() else {
             return false;
         };
-        let held = &mut self.connections[index].slabs;
-        let mut take = |wanted: bool, class: SlabClass| {
-            let taken = wanted.then(|| self.slabs.take(class, owner)).flatten();
-            held[class.number()] += u16::from(taken.is_some());
-            taken
-        };
-        let scratch = take(with_scratch, scratch_class);
-        let reply = take(with_reply, reply_class);
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let start = Start {
-            request,
-            owner,
             args_max: header.args_max as usize,
             reply_max: header.reply_max as usize,
             scratch_bytes: header.scratch_bytes as usize,
@@ -123,35 +113,56 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             read_budget: instance.read_budget,
             entry,
             seed: self.random,
-            scratch,
-            reply,
+            scratch: scratch.and_then(|class| self.take_slab(index, class)),
+            reply: reply.and_then(|class| self.take_slab(index, class)),
             bounce,
+        };
+        self.start_call(request, instance.program, start, args_bytes as usize);
+        true
+    }
+
+    /// Starts the invocation of a call that has all it needs; its arguments are copied.
+    fn start_call(
+        &mut self,
+        request: RequestIndex,
+        program: ProgramIndex,
+        start: Start,
+        args_bytes: usize,
+    ) {
+        let Some(stored) = self.programs.at(program) else {
+            return;
         };
         let slot = &self.requests[request];
         let dma = self.driver.device_mut().dma_mut();
         let program = stored.program();
-        let invocation = match slot.pages.first() {
+        let started = match slot.pages.first() {
             Some(page) => {
                 let mut args = [0; protocol::limits::ARGS_BYTES_MAX as usize];
-                let args = &mut args[..args_bytes as usize];
-                args.copy_from_slice(&page.bytes(dma)[..args_bytes as usize]);
+                let args = &mut args[..args_bytes];
+                args.copy_from_slice(&page.bytes(dma)[..args_bytes]);
                 self.invocations.start(start, args, &program, dma)
             }
             None => {
-                let args = &slot.inline[..args_bytes as usize];
+                let args = &slot.inline[..args_bytes];
                 self.invocations.start(start, args, &program, dma)
             }
         };
         self.free_pages(request);
-        if let Work::Call {
-            invocation: place, ..
-        } = &mut self.requests[request].work
-        {
-            *place = invocation;
+        let slot = &mut self.requests[request];
+        if let Work::Call { invocation, .. } = &mut slot.work {
+            *invocation = started;
         }
+        let index = slot.connection;
         self.connections[index].invocations += 1;
         self.counters.calls += 1;
-        true
+    }
+
+    /// Takes a slab for a call of this connection, and whether it must be cleared.
+    fn take_slab(&mut self, index: ConnectionIndex, class: SlabClass) -> Option<(Slab, bool)> {
+        let connection = &mut self.connections[index];
+        let taken = self.slabs.take(class, connection.owner);
+        connection.slabs[class.number()] += u16::from(taken.is_some());
+        taken
     }
 
     /// Whether a connection may have so many slabs of a class now. It never holds more than it

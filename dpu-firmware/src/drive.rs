@@ -105,7 +105,7 @@ impl FlushGates {
                     at_drive: Queue::new(),
                     busy: false,
                 };
-                // The driver shows no more namespaces than there are gates.
+                // The driver serves no more namespaces than there are gates.
                 let _ = self.gates.push(gate);
                 self.gates.len() - 1
             }
@@ -116,6 +116,8 @@ impl FlushGates {
         }
     }
 }
+
+const _: () = assert!(nvme_model::limits::NAMESPACES_MAX <= protocol::limits::NAMESPACES_MAX);
 
 impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// Takes what the drive completed, a bounded number.

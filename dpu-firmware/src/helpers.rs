@@ -279,6 +279,10 @@ fn find(memory: &Memory<'_>, hay: u64, hay_length: u32, needle: u64, length: u32
     let needle = memory
         .read(needle, length as usize)
         .map_err(|_| errno::EFAULT)?;
+    // The search looks at all of the needle first, and only the length of the hay is paid for.
+    if needle.len() > hay.len() {
+        return Err(errno::ENOENT);
+    }
     // Linear in the length that was paid for, whatever the bytes are (two-way search).
     memchr::memmem::find(hay, needle)
         .map(|at| at as i64)

@@ -23,8 +23,6 @@ use protocol::limits::ARGS_BYTES_MAX;
 use crate::helpers::{HelperHost, PlannedRead, ReadPlan, errno};
 use crate::limits::VECTOR_MAX;
 use crate::objects::Object;
-use crate::request::RequestIndex;
-use crate::slabs::OwnerId;
 
 /// Bytes of all stack frames of an invocation.
 pub const STACK_BYTES: usize = ebpf::limits::STACK_BYTES;
@@ -94,10 +92,6 @@ pub enum Reading {
 /// One run of a program.
 #[derive(Debug)]
 pub struct Invocation {
-    /// The request that called.
-    pub request: RequestIndex,
-    /// Whose it is.
-    pub owner: OwnerId,
     /// Device reads made.
     pub reads: u32,
     state: State,
@@ -121,10 +115,6 @@ pub struct Invocation {
 /// What an invocation is given to start with.
 #[derive(Debug)]
 pub struct Start {
-    /// The request that called.
-    pub request: RequestIndex,
-    /// Whose it is.
-    pub owner: OwnerId,
     /// Declared by the image, bytes.
     pub args_max: usize,
     /// Declared by the image, bytes.
@@ -488,8 +478,6 @@ impl Invocations {
             cleared(slab, part, dma)
         });
         self.slots[index] = Some(Invocation {
-            request: start.request,
-            owner: start.owner,
             reads: 0,
             state,
             context,

@@ -7,7 +7,7 @@
 
 use nvme_model::seam::PAGE_BYTES;
 
-/// Commands in flight on the agent's queue pair. Half of what QEMU's device and common
+/// Commands in flight on the agent's queue pair. A quarter of what QEMU's device and common
 /// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
 pub const COMMAND_SLOTS: usize = 512;
 
@@ -26,7 +26,7 @@ pub const SLICES_PER_TURN: usize = 16;
 /// Meter units in one slice.
 pub const SLICE_INSTRUCTIONS: u32 = 2_000;
 
-/// Calls admitted in one turn, and commands submitted for programs that continue.
+/// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;
 
 /// Bytes of one upload that are hashed in one turn.
@@ -66,11 +66,10 @@ pub const OBJECTS_PER_CONNECTION: usize = 64;
 /// Instances that one connection may hold attached.
 pub const INSTANCES_PER_CONNECTION: usize = 64;
 
-/// Functions (entries and local call targets) are bounded by the `ebpf` crate; a program
-/// is at most this many 8-byte slots.
+/// 8-byte slots of a program at most: what the `ebpf` crate checks is what is kept.
 pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
 
-/// Bytes of slabs by class: scratch and reply of an invocation come from these.
+/// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
 /// How much of everything one agent has.
@@ -138,11 +137,33 @@ pub const LARGE: Limits = Limits {
     instances: 8_192,
 };
 
+/// Bytes an agent costs beside its pools: itself, the driver's slots, what is there once.
+const AGENT_BYTES: usize = 256 * 1024;
+
+/// Bytes a connection costs beside its two buffers: its socket and interface, and what is known
+/// of it.
+const CONNECTION_BYTES: usize = 4 * 1024;
+
+/// Bytes a request costs, its inline payload included.
+const REQUEST_BYTES: usize = 640;
+
+/// Bytes a page or slab costs beside itself: its place in a list.
+const PAGE_ENTRY_BYTES: usize = 16;
+
 /// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
-pub const INVOCATION_BYTES: usize = 9 * 1024;
+const INVOCATION_BYTES: usize = 10 * 1024;
 
 /// Bytes a loaded program costs: its slots and what is known of it.
-pub const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+
+/// Bytes an upload costs: its image and what is known of it.
+const UPLOAD_BYTES: usize = ebpf::limits::IMAGE_BYTES_MAX + 1024;
+
+/// Bytes an open object costs.
+const OBJECT_BYTES: usize = 64;
+
+/// Bytes an attached instance costs.
+const INSTANCE_BYTES: usize = 128;
 
 impl Limits {
     /// Pages of every slab together.
@@ -175,14 +196,15 @@ impl Limits {
     /// Bytes of every pool together: an upper bound on what the agent takes at start.
     #[must_use]
     pub const fn total_bytes(&self) -> usize {
-        self.connections * (self.receive_bytes + self.send_bytes + 1_024)
-            + self.requests * (512 + INLINE_PAYLOAD_BYTES)
-            + self.arena_pages() * PAGE_BYTES
+        AGENT_BYTES
+            + self.connections * (self.receive_bytes + self.send_bytes + CONNECTION_BYTES)
+            + self.requests * REQUEST_BYTES
+            + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
             + self.programs * PROGRAM_BYTES
-            + self.uploads * ebpf::limits::IMAGE_BYTES_MAX
-            + self.objects * 64
-            + self.instances * 128
+            + self.uploads * UPLOAD_BYTES
+            + self.objects * OBJECT_BYTES
+            + self.instances * INSTANCE_BYTES
     }
 
     /// Whether what every connection is promised fits into the pools.

@@ -398,31 +398,25 @@ const fn program_id(index: usize, generation: u16) -> u32 {
     (index as u32) << 16 | generation as u32
 }
 
-/// What this agent cannot run, said before it is tried.
-fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
-    let header = image.header();
+// What an image may declare, this agent has: the parser's limits are not beyond its own.
+const _: () = {
     let slab_bytes_max = SLAB_CLASS_PAGES[SLAB_CLASS_PAGES.len() - 1] * PAGE_BYTES;
-    if header.maps > 0 {
+    assert!(ebpf::limits::SCRATCH_BYTES_MAX as usize <= slab_bytes_max);
+    assert!(ebpf::limits::REPLY_BYTES_MAX as usize <= slab_bytes_max);
+    assert!(ebpf::limits::REPLY_BYTES_MAX <= protocol::limits::REPLY_BYTES_MAX);
+    assert!(ebpf::limits::ARGS_BYTES_MAX <= protocol::limits::ARGS_BYTES_MAX);
+    assert!(ebpf::limits::OBJECTS_MAX as usize <= protocol::limits::OBJECTS_PER_INSTANCE_MAX);
+    assert!(IMAGE_BYTES_MAX == protocol::limits::IMAGE_BYTES_MAX as usize);
+};
+
+/// What an image may declare and this agent cannot run, said before it is tried.
+fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
+    if image.header().maps > 0 {
         return Err(NotLoaded::Unsupported("maps are not offered by this agent"));
     }
     if image.entry(EntryKind::Call).is_none() {
         return Err(NotLoaded::Unsupported(
             "the program has no entry SEC(\"dpu/call\")",
-        ));
-    }
-    if header.scratch_bytes as usize > slab_bytes_max {
-        return Err(NotLoaded::Unsupported(
-            "the program wants more than 80 KiB of scratch",
-        ));
-    }
-    if header.reply_max as usize > protocol::limits::REPLY_BYTES_MAX as usize {
-        return Err(NotLoaded::Unsupported(
-            "the program's replies may exceed 64 KiB",
-        ));
-    }
-    if header.args_max as usize > protocol::limits::ARGS_BYTES_MAX as usize {
-        return Err(NotLoaded::Unsupported(
-            "the program wants more than 4 KiB of arguments",
         ));
     }
     Ok(())

@@ -8,8 +8,8 @@ use nvme_model::seam::{Device, PAGE_BYTES};
 use protocol::checksum::Checksum;
 use protocol::hello::{HELLO_MAGIC, VERSION, may_begin_hello};
 use protocol::{
-    AgentHello, ClientHello, ErrorBody, Features, Flags, HELLO_BYTES, Head, Header, Kind,
-    RequestId, Status, parse_frame_head,
+    AgentHello, ClientHello, ErrorBody, Features, Flags, FrameError, HELLO_BYTES, Head, Header,
+    Kind, RequestId, Status, parse_frame_head,
 };
 
 use crate::agent::Agent;
@@ -49,17 +49,15 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 break;
             };
             let index = ConnectionIndex(slot);
-            loop {
-                if frames == 0 {
-                    self.readable.push(slot);
-                    break;
-                }
-                if self.serve(index) == Served::Starved {
-                    self.finish_if_done(index);
-                    break;
-                }
+            while self.serve(index) == Served::More {
                 frames -= 1;
+                if frames == 0 {
+                    // Behind the others, which were not served: the next turn begins with them.
+                    self.readable.push(slot);
+                    return;
+                }
             }
+            self.finish_if_done(index);
         }
     }
 
@@ -118,11 +116,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let connection = &mut self.connections[index];
         connection.phase = Phase::Open;
+        connection.features = hello.features.and(FEATURES);
         let welcome = AgentHello {
             status: Status::Ok,
             version,
             credits: connection.allowance,
-            features: hello.features.and(FEATURES),
+            features: connection.features,
             credit_bytes: CREDIT_BYTES,
             io_bytes_max: self.io_bytes_max(),
             frame_payload_max: protocol::limits::FRAME_PAYLOAD_BYTES_MAX,
@@ -212,7 +211,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let cost = payload_cost_bytes(header.payload_bytes);
         self.connections[index].payload_cost += cost;
         self.requests[request].payload_cost = cost;
-        self.requests[request].payload_crc = header.flags.contains(Flags::PAYLOAD_CRC);
+        let checks_all = self.connections[index]
+            .features
+            .contains(Features::PAYLOAD_CRC);
+        self.requests[request].payload_crc =
+            checks_all || header.flags.contains(Flags::PAYLOAD_CRC);
         let sink = match self.begin(index, request, header, body) {
             Ok(Begun::Answer(answer)) => {
                 self.answer(request, Status::Ok, answer);
@@ -253,9 +256,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// The rules whose breach ends the connection.
     fn check_rules(&self, index: ConnectionIndex, header: &Header) -> Result<(), Status> {
         let connection = &self.connections[index];
+        header.check_request().map_err(FrameError::status)?;
         // Kind 0 cannot be answered: its reply would be a notice that the connection ends.
-        let no_request = header.kind.is_reply() || header.kind.reply() == Kind::Notice;
-        if no_request || header.flags.contains(Flags::MORE) {
+        if header.kind.reply() == Kind::Notice {
             return Err(Status::BadFlags);
         }
         if header.request <= connection.last_id {
@@ -383,8 +386,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.wants_drive.push(index.0);
     }
 
-    /// A client no longer wants an answer. What is at the drive or being hashed still ends
-    /// first; a request that only waits ends at once.
+    /// A client does not want an answer any more. What is at the drive, waits for a flush or is
+    /// being hashed still ends first; what waits for memory, a command slot or a slice ends at once.
     fn cancel(&mut self, index: ConnectionIndex, body: &[u8]) {
         let Ok(cancel) = protocol::decode_body::<protocol::message::CancelRequest>(body) else {
             self.counters.cancels_unknown += 1;

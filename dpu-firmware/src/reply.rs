@@ -2,7 +2,7 @@
 //!
 //! A reply's body is encoded when its frame can be sent whole up to the payload, so nothing
 //! is buffered between a request's slot and the socket. Replies of one connection take turns
-//! frame by frame, and connections take turns reply by reply.
+//! frame by frame, and so do connections.
 
 use nvme_model::memory::{PageList, Slab};
 use nvme_model::seam::{Device, Dma, PAGE_BYTES};
@@ -13,7 +13,7 @@ use crate::agent::Agent;
 use crate::limits::FRAMES_PER_TURN;
 use crate::net::{ConnectionId, PacketDevice};
 use crate::request::{Answer, Event, Request, RequestIndex, State, Work};
-use crate::session::{ConnectionIndex, Outgoing, Phase};
+use crate::session::{ConnectionIndex, Outgoing, Phase, Sink};
 
 /// Bytes of the longest frame head.
 pub const HEAD_BYTES: usize = protocol::limits::FRAME_HEAD_BYTES_MAX;
@@ -315,7 +315,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(net) = connection.net else { return };
         // A frame that FIN cut short never becomes a request, or never a whole one.
         if let Some(incoming) = connection.incoming.take() {
-            self.abandon(incoming);
+            self.abandon(incoming.sink);
         }
         // While bytes are unread the network keeps the connection.
         let rest = self.net.unread(net);
@@ -341,16 +341,15 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             self.cancel_all(index);
         }
         if let Some(incoming) = self.connections[index].incoming.take() {
-            self.abandon(incoming);
+            self.abandon(incoming.sink);
         }
         self.readable.push(index.0);
         self.replying.push(index.0);
     }
 
-    /// The payload that was arriving will not be complete.
-    pub(crate) fn abandon(&mut self, incoming: crate::session::Incoming) {
-        use crate::session::Sink;
-        if let Sink::Request(request) | Sink::Upload(_, request) = incoming.sink {
+    /// The payload that was arriving there will not be complete.
+    pub(crate) fn abandon(&mut self, sink: Sink) {
+        if let Sink::Request(request) | Sink::Upload(_, request) = sink {
             self.refuse(request, Status::Cancelled, ErrorBody::None);
         }
     }
@@ -384,7 +383,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         connection.stalled_since_us = None;
         self.connections.detach(index);
         if let Some(incoming) = incoming {
-            self.abandon(incoming);
+            self.abandon(incoming.sink);
         }
         self.cancel_all(index);
         if let Some(outgoing) = outgoing {

@@ -181,7 +181,8 @@ pub struct Request {
     pub id: RequestId,
     /// What kind of frame it came in.
     pub kind: Kind,
-    /// Whether its reply frames carry a payload CRC, as its own did.
+    /// Whether its reply frames carry a payload CRC: that feature is in force, or its own frame
+    /// carried one.
     pub payload_crc: bool,
     /// Cancel arrived, or the client is gone.
     pub cancelled: bool,
@@ -282,9 +283,8 @@ impl Requests {
         self.free_count = self.free_count.checked_sub(1)?;
         self.least_free = self.least_free.min(self.free_count);
         let index = RequestIndex(self.free[self.free_count]);
+        self.advance(index, Event::Arrived);
         let request = &mut self[index];
-        debug_assert_eq!(request.state, State::Free);
-        request.state = State::Receiving;
         request.connection = connection;
         request.id = id;
         request.kind = kind;

@@ -4,7 +4,7 @@
 //! and for its byte credit, pages. So the agent can always read what a client that keeps
 //! the rules sends, and a client that breaks them is told which one and closed.
 //!
-//! Nothing here touches the network; `agent.rs` brings the bytes.
+//! Nothing here touches the network; `receive.rs` brings the bytes.
 
 use core::ops::{Index, IndexMut};
 
@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use protocol::checksum::Checksum;
 use protocol::limits::CREDITS_MIN;
-use protocol::{RequestId, Status};
+use protocol::{Features, RequestId, Status};
 
 use crate::limits::{INLINE_PAYLOAD_BYTES, PAYLOAD_PAGES_PER_CONNECTION, SLAB_CLASS_PAGES};
 use crate::net::ConnectionId;
@@ -89,6 +89,8 @@ pub struct Connection {
     pub net: Option<ConnectionId>,
     /// Tells it from every other connection there ever was.
     pub owner: OwnerId,
+    /// The features in force.
+    pub features: Features,
     /// The greatest request id seen.
     pub last_id: RequestId,
     /// Requests it may have in flight in all.
@@ -147,6 +149,7 @@ impl Connection {
             phase: Phase::Free,
             net: None,
             owner: OwnerId(0),
+            features: Features::NONE,
             last_id: RequestId(0),
             allowance: 0,
             outstanding: 0,
@@ -310,15 +313,6 @@ impl Connections {
     pub const fn counts(&self) -> (usize, usize, usize) {
         let total = self.slots.len();
         (total - self.free_count, total - self.least_free, total)
-    }
-
-    /// Every slot in use.
-    pub fn in_use(&self) -> impl Iterator<Item = ConnectionIndex> + '_ {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(_, connection)| connection.phase != Phase::Free)
-            .map(|(index, _)| ConnectionIndex(index as u16))
     }
 
     /// How many slots there are.

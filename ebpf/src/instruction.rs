@@ -11,7 +11,7 @@ use crate::isa::{self, alu, atomic, jmp};
 pub struct Register(u8);
 
 impl Register {
-    /// The frame pointer, which may only be read (RFC 9669 section 2 of the calling convention).
+    /// The frame pointer, which may only be read (the calling convention, which is not in RFC 9669).
     pub const FRAME: Register = Register(10);
 
     /// The register of that number, if there is one.
@@ -38,7 +38,7 @@ pub enum Width {
     Bits64,
 }
 
-/// How many bytes a load or store is about (section 5, table 11).
+/// How many bytes a load or store is about (section 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// 1 byte.

@@ -57,7 +57,7 @@ impl Slot {
     }
 }
 
-// Section 3.3, table 4: instruction classes.
+// Section 3.3: instruction classes.
 /// Non-standard loads.
 pub const LD: u8 = 0;
 /// Loads into a register.
@@ -115,7 +115,7 @@ pub mod wide {
     pub const MAP_VALUE: u8 = 6;
 }
 
-/// Subtypes of a call (section 4.3, table 9).
+/// Subtypes of a call (section 4.3).
 pub mod call {
     /// A helper, by number.
     pub const HELPER: u8 = 0;
@@ -141,7 +141,7 @@ pub mod atomic {
     pub const CMPXCHG: i32 = 0xf0 | FETCH;
 }
 
-/// Codes of the ALU classes (section 4.1, table 5).
+/// Codes of the ALU classes (section 4.1).
 pub mod alu {
     /// Addition.
     pub const ADD: u8 = 0x00;
@@ -173,7 +173,7 @@ pub mod alu {
     pub const END: u8 = 0xd0;
 }
 
-/// Codes of the jump classes (section 4.3, table 9).
+/// Codes of the jump classes (section 4.3).
 pub mod jmp {
     /// Always.
     pub const JA: u8 = 0x00;

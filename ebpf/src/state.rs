@@ -8,7 +8,8 @@ use crate::program::Program;
 /// r10 of the entry function: the end of the stack. Each further frame lies below its caller's.
 pub(crate) const STACK_TOP: u64 = Memory::address(RegionId::Stack, STACK_BYTES as u32);
 
-/// What a local call puts aside: where to go back to, and r6 to r9 (RFC 9669 section 4.3.2).
+/// What a local call (RFC 9669 section 4.3.2) puts aside: where to go back to, and r6 to r9, which
+/// the calling convention keeps for the caller.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Frame {
     pub(crate) saved: [u64; 4],

@@ -32,7 +32,7 @@
  *     ctx              read         struct dpu_ctx below
  *     ctx->args        read         args_max of DPU_LIMITS; what the caller did
  *                                   not send reads as zero
- *     ctx->reply       read, write  reply_max of DPU_LIMITS; zero at entry
+ *     ctx->reply       read, write  reply_max of DPU_LIMITS; undefined at entry
  *     ctx->data        read         scans only, up to ctx->data_end
  *     DPU_SCRATCH      read, write  your page-aligned buffers: the only place
  *                                   the drive is read to. Undefined at entry
@@ -137,7 +137,7 @@ struct dpu_limits {
 /*
  * On a global variable: it lives in scratch memory. Start none with a value.
  * Each is aligned to 4096 bytes, so put what is small into one struct.
- * Scratch comes in pieces of 4, 16, 64 and 80 KiB: of 4097 bytes you pay 16 KiB.
+ * Scratch comes in pieces of 4, 16 and 80 KiB: of 4097 bytes you pay 16 KiB.
  */
 #ifndef DPU_NATIVE
 #define DPU_SCRATCH __attribute__((section(".scratch"), aligned(4096)))
@@ -211,7 +211,7 @@ DPU_HELPER(0x100b, __s64, dpu_find,
 /* dpu_crc32c - CRC-32C (Castagnoli) of buf, going on from seed (0 at first). */
 DPU_HELPER(0x100c, __u32, dpu_crc32c, (__u32 seed, const void *buf, __u32 len));
 
-/* bpf_ktime_get_ns - the DPU's clock: monotonic, stands still between waits. */
+/* bpf_ktime_get_ns - monotonic: the time at which the DPU last let you run. */
 DPU_HELPER(5, __u64, bpf_ktime_get_ns, (void));
 
 /* bpf_get_prandom_u32 - a random number, not for secrets. */

@@ -20,7 +20,7 @@
 //! | 12 | credits u16 | requests in flight |
 //! | 16 | features u64 | in force: a subset of those wanted |
 //! | 24 | credit bytes u32 | request payload bytes in flight |
-//! | 28 | I/O bytes u32 | most bytes of one Read or Write |
+//! | 28 | I/O bytes u32 | most bytes of one Read; a Write is one frame as well |
 //! | 32 | frame payload u32 | most payload bytes in one frame |
 //! | 40 | drive epoch u64 | |
 //! | 60 | CRC-32C u32 | of the 60 bytes before it |
@@ -49,7 +49,9 @@ pub struct Features(pub u64);
 impl Features {
     /// No feature.
     pub const NONE: Features = Features(0);
-    /// Frames with a payload carry its CRC-32C, both ways.
+    /// Frames with a payload carry its CRC-32C, both ways: the agent's all do, and a request's is
+    /// verified where it is there. Without the feature, the replies to a request whose own frame
+    /// has the flag carry one.
     pub const PAYLOAD_CRC: Features = Features(1);
 
     /// Whether every feature of `other` is in `self`.
@@ -128,7 +130,7 @@ pub struct AgentHello {
     pub features: Features,
     /// Payload bytes of requests that may be in flight.
     pub credit_bytes: u32,
-    /// Most bytes of one Read or Write.
+    /// Most bytes of one Read; a Write is held to `frame_payload_max` as well.
     pub io_bytes_max: u32,
     /// Most payload bytes in one frame.
     pub frame_payload_max: u32,

@@ -13,12 +13,14 @@ mod frames;
 mod neighbour;
 mod peer;
 mod program;
+mod requests;
 mod settings;
 
 pub use frames::{Frame, checked_frame, encoded, forged_header, frame, frames};
 pub use neighbour::Neighbour;
 pub use peer::{Ended, PeerId};
 pub use program::{Image, image};
+pub use requests::{open_of, read_of};
 pub use settings::{NamespaceSettings, Settings, TINY, pattern};
 
 use std::collections::{HashMap, VecDeque};
@@ -29,10 +31,10 @@ use host_sim::simulator::Simulator;
 use nvme_model::driver::DriverState;
 use peer::{Peer, Speech};
 use protocol::message::{
-    AttachRequest, CallReply, CallRequest, LoadPieceRequest, LoadRequest, OpenRequest, ReadRequest,
+    AttachRequest, CallReply, CallRequest, LoadPieceRequest, LoadRequest, OpenReply, OpenRequest,
     Request, WriteRequest,
 };
-use protocol::{ClientHello, Features, Status};
+use protocol::{ClientHello, Features, Kind, Status};
 use sha2::{Digest, Sha256};
 
 /// How much virtual time a test may wait for one thing.
@@ -212,15 +214,40 @@ impl World {
         peer
     }
 
-    /// A raw connection after the hellos.
+    /// A raw connection after the hellos, with checksums of payloads.
     pub fn greet_raw(&mut self) -> PeerId {
+        self.greet_raw_with(Features::PAYLOAD_CRC)
+    }
+
+    /// A raw connection after the hellos, with these features.
+    pub fn greet_raw_with(&mut self, features: Features) -> PeerId {
         let peer = self.connect_raw();
-        self.send(peer, &ClientHello::new(Features::PAYLOAD_CRC).encode());
+        self.send(peer, &ClientHello::new(features).encode());
         self.until("the agent's hello", |world| {
             world.received(peer).len() >= protocol::HELLO_BYTES
         });
         self.take_received(peer, protocol::HELLO_BYTES);
         peer
+    }
+
+    /// A raw connection after the hellos and one Open, whose id is 1; its object: all of
+    /// namespace 1.
+    pub fn greet_raw_and_open(&mut self) -> (PeerId, u32) {
+        let peer = self.greet_raw();
+        let object = self.open_raw(peer);
+        (peer, object)
+    }
+
+    /// Has a raw peer open all of namespace 1, by its first request; the object.
+    ///
+    /// # Panics
+    ///
+    /// Where the next frame is not the reply to that.
+    pub fn open_raw(&mut self, peer: PeerId) -> u32 {
+        self.send(peer, &frame(Kind::Open, 1, &open_of(1, 0, None), &[]));
+        let reply = self.next_frames(peer).remove(0);
+        assert_eq!(reply.header.request.0, 1, "the reply to Open");
+        reply.decode::<OpenReply>().object
     }
 
     /// Begins a session; [`World::until`] it is open.
@@ -302,14 +329,16 @@ impl World {
         self.reply(peer, ticket)
     }
 
+    /// A session of the client library, open, and its object: all of a namespace.
+    pub fn connect_to(&mut self, namespace: u32) -> (PeerId, u32) {
+        let peer = self.connect();
+        let object = self.open(peer, namespace, 0, None);
+        (peer, object)
+    }
+
     /// Opens an object.
     pub fn open(&mut self, peer: PeerId, namespace: u32, offset: u64, length: Option<u64>) -> u32 {
-        let request = OpenRequest {
-            namespace,
-            offset,
-            length,
-        };
-        let reply = self.ask(peer, &request, &[]);
+        let reply = self.ask(peer, &open_of(namespace, offset, length), &[]);
         let opened = reply.decode::<OpenRequest>();
         opened
             .unwrap_or_else(|_| panic!("open: {}: {}", reply.status, reply.detail()))
@@ -318,12 +347,7 @@ impl World {
 
     /// Reads, and expects to be given the bytes.
     pub fn read(&mut self, peer: PeerId, object: u32, offset: u64, length: u32) -> Vec<u8> {
-        let request = ReadRequest {
-            object,
-            offset,
-            length,
-        };
-        let reply = self.ask(peer, &request, &[]);
+        let reply = self.ask(peer, &read_of(object, offset, length), &[]);
         assert_eq!(reply.status, Status::Ok, "read: {}", reply.detail());
         reply.payload
     }

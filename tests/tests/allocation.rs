@@ -5,7 +5,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use client::Ticket;
-use nvme_model::model::{MemoryStore, ModelConfig, NamespaceConfig};
+use dpu_firmware::limits::SMALL;
+use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig};
+use dpu_firmware::{Agent, AgentConfig};
+use host_sim::wire::{WireConfig, wire};
+use nvme_model::driver::DriverConfig;
+use nvme_model::model::{MemoryStore, ModelConfig, ModelDevice, NamespaceConfig};
+use nvme_model::seam::PAGE_BYTES;
 use outboard_tests::faults_support::{Peer, Progress, Random, TINY, World};
 use protocol::Status;
 use protocol::message::{
@@ -18,14 +24,16 @@ use sha2::{Digest, Sha256};
 thread_local! {
     static COUNTING: Cell<bool> = const { Cell::new(false) };
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
 impl Counting {
-    fn count() {
+    fn count(taken: usize, given: usize) {
         if COUNTING.get() {
             ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+            BYTES.set(BYTES.get().wrapping_add(taken).wrapping_sub(given));
         }
     }
 }
@@ -34,19 +42,19 @@ impl Counting {
 // they can be used at any time in a thread's life, and allocate nothing themselves.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Counting::count();
+        Counting::count(layout.size(), 0);
         // SAFETY: as promised to us.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        Counting::count();
+        Counting::count(0, layout.size());
         // SAFETY: as promised to us.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        Counting::count();
+        Counting::count(bytes, layout.size());
         // SAFETY: as promised to us.
         unsafe { System.realloc(pointer, layout, bytes) }
     }
@@ -269,6 +277,46 @@ fn a_hundred_thousand_requests_allocate_nothing() {
         ),
     ] {
         assert!(count > REQUESTS / 20, "{count} {what}");
+    }
+}
+
+/// What `Limits::total_bytes` says is what a profile is chosen by.
+#[test]
+fn an_agent_takes_no_more_than_its_limits_say() {
+    for limits in [TINY, SMALL] {
+        let device = ModelDevice::new(ModelConfig {
+            namespaces: vec![NamespaceConfig::new(MemoryStore::new(4096), BLOCK_BYTES)],
+            queues: 1,
+            arena_pages: limits.arena_pages() as u32,
+            ..ModelConfig::default()
+        })
+        .expect("a drive");
+        let (end, _far) = wire(WireConfig::default());
+        let config = AgentConfig {
+            limits,
+            driver: DriverConfig::default(),
+            boot_nonce: 1,
+            seed: 1,
+            board: "test",
+        };
+        BYTES.set(0);
+        COUNTING.set(true);
+        let net = NetConfig {
+            addresses: Addresses::new(Ipv4Address::new(10, 0, 0, 1), 24),
+            connections_max: limits.connections,
+            receive_bytes: limits.receive_bytes,
+            send_bytes: limits.send_bytes,
+            listen_port: Some(1),
+            checksums: false,
+            seed: 1,
+        };
+        let agent = Box::new(Agent::new(device, Net::new(end, net), config).expect("an agent"));
+        COUNTING.set(false);
+        let taken = BYTES.get() + limits.arena_pages() * PAGE_BYTES;
+        let said = limits.total_bytes();
+        assert!(taken <= said, "{taken} bytes, not {said}");
+        assert!(taken > said / 10 * 9, "{taken} bytes are far from {said}");
+        drop(agent);
     }
 }
 

@@ -93,8 +93,7 @@ fn padded(mut bytes: Vec<u8>, block_bytes: usize) -> Vec<u8> {
 fn attach(world: &mut World, name: &str) -> (PeerId, u32) {
     let object = programs::find(name).expect("it is shipped").object;
     let linked = client::linker::link(object).expect("it links");
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let program = world.load(peer, name, &linked.image);
     (peer, world.attach(peer, program, &[object]))
 }
@@ -223,8 +222,7 @@ fn what_is_no_database_is_an_error_number() {
         let mut world = World::new(settings);
         let mut neighbour = Neighbour::new(&mut world);
         let linked = client::linker::link(program_for(4096).object).unwrap();
-        let peer = world.connect();
-        let object = world.open(peer, 2, 0, None);
+        let (peer, object) = world.connect_to(2);
         let program = world.load(peer, "sqlite_get", &linked.image);
         let instance = world.attach(peer, program, &[object]);
         let mut refused = 0;

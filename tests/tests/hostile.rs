@@ -4,11 +4,11 @@
 use host_sim::random::Random;
 use outboard_tests::world::{
     Ended, Frame, Image, Neighbour, PeerId, Settings, World, checked_frame, encoded, forged_header,
-    frame, pattern, sha256,
+    frame, pattern, read_of, sha256,
 };
 use protocol::message::{
-    AttachRequest, CallRequest, InfoRequest, LoadPieceRequest, LoadRequest, OpenRequest,
-    ReadRequest, WriteRequest,
+    AttachReply, AttachRequest, CallRequest, CancelRequest, InfoRequest, LoadPieceRequest,
+    LoadReply, LoadRequest, WriteRequest,
 };
 use protocol::{AgentHello, ClientHello, Features, Flags, Header, Kind, RequestId, Status};
 
@@ -54,8 +54,16 @@ fn breaches_close_with_their_status() {
     );
     let more = forged_header(Kind::Info.0, Flags::MORE.0, 0, 1, 0);
     let same_id = [info(5), info(5)].concat();
+    let with = |status, credits| {
+        let mut header = Header {
+            status,
+            credits,
+            ..Header::request(Kind::Info, RequestId(1))
+        };
+        encoded(&mut header, &InfoRequest {}, &[])
+    };
     let cancel_with_payload = forged_header(Kind::Cancel.0, 0, 0, 1, 5);
-    let cases: [(&str, Vec<u8>, Status); 13] = [
+    let cases: [(&str, Vec<u8>, Status); 15] = [
         (
             "no magic",
             b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -90,6 +98,8 @@ fn breaches_close_with_their_status() {
         ),
         ("MORE on a request", more.to_vec(), Status::BadFlags),
         ("a reply", reply, Status::BadFlags),
+        ("a status", with(Status::TooLarge, 0), Status::BadFlags),
+        ("credits", with(Status::Ok, 1), Status::BadFlags),
         ("the id of before", same_id, Status::IdNotRising),
         ("id 0", info(0), Status::IdNotRising),
         (
@@ -103,7 +113,7 @@ fn breaches_close_with_their_status() {
         closes_with(&mut world, &bytes, status);
         neighbour.is_well(&mut world);
     }
-    assert_eq!(world.count("connections_refused"), 13);
+    assert_eq!(world.count("connections_refused"), 15);
     world.end();
 }
 
@@ -112,9 +122,7 @@ fn a_damaged_payload_is_not_written() {
     let mut world = World::new(Settings::default());
     let mut neighbour = Neighbour::new(&mut world);
     for flip in [0, 4095] {
-        let raw = world.greet_raw();
-        world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-        let object = opened(&mut world, raw);
+        let (raw, object) = world.greet_raw_and_open();
         let request = WriteRequest { object, offset: 0 };
         let mut bytes = checked_frame(Kind::Write, 2, &request, &[0xee; 4096]);
         let at = bytes.len() - 4096 + flip;
@@ -130,20 +138,6 @@ fn a_damaged_payload_is_not_written() {
     world.end();
 }
 
-fn open() -> OpenRequest {
-    OpenRequest {
-        namespace: 1,
-        offset: 0,
-        length: None,
-    }
-}
-
-fn opened(world: &mut World, raw: PeerId) -> u32 {
-    let reply = world.next_frames(raw).remove(0);
-    let opened: protocol::message::OpenReply = protocol::decode_body(&reply.body).unwrap();
-    opened.object
-}
-
 #[test]
 fn more_than_was_granted_closes_after_what_was_granted_is_answered() {
     let mut world = World::new(Settings {
@@ -152,14 +146,8 @@ fn more_than_was_granted_closes_after_what_was_granted_is_answered() {
     });
     let mut neighbour = Neighbour::new(&mut world);
     // Requests: eight are granted, and none of these is answered before the ninth comes.
-    let raw = world.greet_raw();
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(&mut world, raw);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 512,
-    };
+    let (raw, object) = world.greet_raw_and_open();
+    let read = read_of(object, 0, 512);
     let nine: Vec<u8> = (2..=10)
         .flat_map(|id| frame(Kind::Read, id, &read, &[]))
         .collect();
@@ -174,9 +162,7 @@ fn more_than_was_granted_closes_after_what_was_granted_is_answered() {
     neighbour.is_well(&mut world);
 
     // Bytes: 128 KiB are granted; the fifth payload is beyond.
-    let raw = world.greet_raw();
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(&mut world, raw);
+    let (raw, object) = world.greet_raw_and_open();
     let write = WriteRequest {
         object,
         offset: 2 << 20,
@@ -211,8 +197,7 @@ fn a_frame_may_come_a_byte_at_a_time() {
         world.rest();
     }
     world.take_received(raw, 64);
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(&mut world, raw);
+    let object = world.open_raw(raw);
     let write = WriteRequest { object, offset: 0 };
     let payload = pattern(9, 0, 4096);
     for byte in checked_frame(Kind::Write, 2, &write, &payload) {
@@ -309,14 +294,8 @@ fn after_its_fin_a_client_still_gets_its_answers() {
         ..Settings::default()
     });
     let mut neighbour = Neighbour::new(&mut world);
-    let raw = world.greet_raw();
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(&mut world, raw);
-    let read = ReadRequest {
-        object,
-        offset: 4096,
-        length: 70_000,
-    };
+    let (raw, object) = world.greet_raw_and_open();
+    let read = read_of(object, 4096, 70_000);
     world.send(raw, &frame(Kind::Read, 2, &read, &[]));
     // And half a frame, which never becomes a request.
     world.send(raw, &info(3)[..20]);
@@ -330,9 +309,7 @@ fn after_its_fin_a_client_still_gets_its_answers() {
     neighbour.is_well(&mut world);
 
     // FIN in the middle of a payload.
-    let raw = world.greet_raw();
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(&mut world, raw);
+    let (raw, object) = world.greet_raw_and_open();
     let request = WriteRequest { object, offset: 0 };
     let write = frame(Kind::Write, 2, &request, &[1; 8192]);
     world.send(raw, &write[..5000]);
@@ -349,8 +326,7 @@ fn after_its_fin_a_client_still_gets_its_answers() {
 
 /// Sends everything a client can have under way, each at some stage.
 fn all_under_way(world: &mut World, raw: PeerId) {
-    world.send(raw, &frame(Kind::Open, 1, &open(), &[]));
-    let object = opened(world, raw);
+    let object = world.open_raw(raw);
     let image = Image::endless().build();
     let load = LoadRequest {
         name: "endless",
@@ -366,9 +342,7 @@ fn all_under_way(world: &mut World, raw: PeerId) {
     world.until("the program", |world| {
         for frame in world.take_frames(raw) {
             if frame.header.request.0 == 3 {
-                let reply: protocol::message::LoadReply =
-                    protocol::decode_body(&frame.body).unwrap();
-                loaded = reply.program;
+                loaded = frame.decode::<LoadReply>().program;
             }
         }
         loaded.is_some()
@@ -381,12 +355,8 @@ fn all_under_way(world: &mut World, raw: PeerId) {
     };
     world.send(raw, &frame(Kind::Attach, 4, &attach, &[]));
     let reply = world.next_frames(raw).remove(0);
-    let attached: protocol::message::AttachReply = protocol::decode_body(&reply.body).unwrap();
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 131_072,
-    };
+    let attached: AttachReply = reply.decode();
+    let read = read_of(object, 0, 131_072);
     let call = CallRequest {
         instance: attached.instance,
     };
@@ -460,16 +430,11 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
 fn a_client_that_vanishes_in_the_middle_of_a_reply_leaves_nothing_behind() {
     let mut world = World::new(Settings::default());
     let mut neighbour = Neighbour::new(&mut world);
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let program = world.load(peer, "neighbour", &Image::reader().build());
     let instance = world.attach(peer, program, &[object]);
     world.set_reading(peer, false);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 131_072,
-    };
+    let read = read_of(object, 0, 131_072);
     for _ in 0..4 {
         world.submit(peer, &read, &[]);
         world.submit(
@@ -486,6 +451,29 @@ fn a_client_that_vanishes_in_the_middle_of_a_reply_leaves_nothing_behind() {
         world.used("connections") == 1 && world.used("data_pages") == 0
     });
     assert_eq!(world.used("slabs_80k"), 0);
+    world.end();
+}
+
+#[test]
+fn who_is_flooded_by_one_still_serves_the_other() {
+    const CANCELS: u64 = 50_000;
+    let mut world = World::new(Settings::default());
+    let mut neighbour = Neighbour::new(&mut world);
+    // Cancels cost no credit, so nothing but the wire holds them up.
+    let raw = world.greet_raw();
+    let flood: Vec<u8> = (1..=CANCELS)
+        .flat_map(|id| frame(Kind::Cancel, id, &CancelRequest { request: 0 }, &[]))
+        .collect();
+    world.send(raw, &flood);
+    world.until("the flood", |world| world.count("cancels_unknown") > 0);
+    neighbour.is_well(&mut world);
+    assert!(
+        world.count("cancels_unknown") < CANCELS,
+        "it was kept waiting"
+    );
+    world.until("the end of the flood", |world| {
+        world.count("cancels_unknown") == CANCELS
+    });
     world.end();
 }
 

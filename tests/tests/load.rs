@@ -7,9 +7,9 @@ use client::session::{SubmitError, Ticket};
 use dpu_firmware::limits::{Limits, SMALL};
 use host_sim::random::Random;
 use outboard_tests::world::{
-    Ended, Image, NamespaceSettings, PeerId, Settings, TINY, World, pattern,
+    Ended, Image, NamespaceSettings, PeerId, Settings, TINY, World, pattern, read_of,
 };
-use protocol::message::{CallRequest, FlushRequest, InfoRequest, ReadRequest, WriteRequest};
+use protocol::message::{CallRequest, FlushRequest, InfoRequest, WriteRequest};
 use protocol::{Features, Status};
 
 /// What a reply must be.
@@ -76,11 +76,7 @@ impl Worker {
             let submitted = match random.below(8) {
                 0..5 => {
                     let object = self.object;
-                    let read = ReadRequest {
-                        object,
-                        offset,
-                        length,
-                    };
+                    let read = read_of(object, offset, length);
                     world
                         .try_submit(self.peer, &read, &[])
                         .map(|it| (it, bytes()))
@@ -273,8 +269,7 @@ fn many_small_writes_stay_within_the_byte_credit() {
         write_latency_us: 1_000,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 2, 0, None);
+    let (peer, object) = world.connect_to(2);
     let (mut sent, mut answered, mut most) = (0_u64, 0, 0);
     world.until("all writes", |world| {
         while let Some(reply) = world.session(peer).next_reply() {
@@ -300,11 +295,7 @@ fn many_small_writes_stay_within_the_byte_credit() {
 
 /// Grows a connection's credits to the greatest by being busy.
 fn grow(world: &mut World, peer: PeerId, object: u32, wanted: u32) {
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 1,
-    };
+    let read = read_of(object, 0, 1);
     for _ in 0..2 * wanted {
         while world.try_submit(peer, &read, &[]).is_ok() {}
         let window = world.session(peer).in_flight() as u32;
@@ -329,16 +320,11 @@ fn who_does_not_read_spends_his_own_and_is_reset() {
     // Several that ask for as much as they may and read nothing of it.
     let greedy: Vec<_> = (0..3)
         .map(|_| {
-            let peer = world.connect();
-            let object = world.open(peer, 1, 0, None);
+            let (peer, object) = world.connect_to(1);
             let instance = world.attach(peer, program, &[object]);
             grow(&mut world, peer, object, 128);
             world.set_reading(peer, false);
-            let read = ReadRequest {
-                object,
-                offset: 0,
-                length: 131_072,
-            };
+            let read = read_of(object, 0, 131_072);
             while world.try_submit(peer, &read, &[]).is_ok() {
                 let args = Image::reader_args(0, 65_536);
                 let _ = world.try_submit(peer, &CallRequest { instance }, &args);
@@ -377,14 +363,9 @@ fn who_does_not_read_spends_his_own_and_is_reset() {
 #[test]
 fn who_reads_slowly_is_not_reset() {
     let mut world = World::new(Settings::default());
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     world.set_reading(peer, false);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 131_072,
-    };
+    let read = read_of(object, 0, 131_072);
     for _ in 0..8 {
         world.submit(peer, &read, &[]);
     }
@@ -458,8 +439,7 @@ fn a_request_alone_takes_the_time_of_the_drive_and_the_wire() {
             read_latency_us,
             ..Settings::default()
         });
-        let peer = world.connect();
-        let object = world.open(peer, 1, 0, None);
+        let (peer, object) = world.connect_to(1);
         let program = world.load(peer, "reader", &Image::reader().build());
         let reader = world.attach(peer, program, &[object]);
         for round in 0..20 {

@@ -399,6 +399,87 @@ fn arguments_and_replies_arrive_as_they_were_sent() {
     world.end();
 }
 
+/// What `text` makes of its arguments, whose address it finds in r6.
+fn result_of(world: &mut World, peer: PeerId, text: &str, args: &[u8]) -> i64 {
+    let image = Image::result_of(&format!("ldxdw r6, [r9]\n{text}")).build();
+    let program = world.load(peer, "result", &image);
+    let instance = world.attach(peer, program, &[]);
+    let (_, bytes) = world.call(peer, instance, args);
+    world.ask(peer, &DetachRequest { instance }, &[]);
+    world.ask(peer, &UnloadRequest { program }, &[]);
+    i64::from_le_bytes(bytes.try_into().unwrap())
+}
+
+#[test]
+fn helpers_give_what_dpu_h_says() {
+    const ENOENT: i64 = -2;
+    const EFAULT: i64 = -14;
+    let mut world = World::new(Settings::default());
+    let peer = world.connect();
+    let args = b"abcabdabdabdxyz";
+    let find = |hay: u32, needle: u32, length: u32| {
+        format!(
+            "mov r1, r6\nmov r2, {hay}\nmov r3, r6\nadd r3, {needle}\nmov r4, {length}\ncall 0x100b"
+        )
+    };
+    let compare = |a: u32, b: u32, length: u32| {
+        format!("mov r1, r6\nadd r1, {a}\nmov r2, r6\nadd r2, {b}\nmov r3, {length}\ncall 0x1009")
+    };
+    for (text, result) in [
+        (find(9, 9, 3), 3),
+        (find(9, 12, 3), ENOENT),
+        (find(9, 0, 9), 0),
+        (find(9, 5, 0), 0),
+        (find(0, 5, 0), 0),
+        // A needle longer than the hay is found nowhere, and must be the program's all the same.
+        (find(2, 0, 3), ENOENT),
+        (find(0, 0, 64), ENOENT),
+        (find(0, 0, 65), EFAULT),
+        (find(65, 0, 1), EFAULT),
+        (compare(0, 3, 2), 0),
+        (compare(0, 3, 3), -1),
+        (compare(3, 0, 3), 1),
+        (compare(0, 3, 0), 0),
+        // Copies overlap.
+        (
+            "lddw r1, scratch\nmov r2, r6\nmov r3, 9\ncall 0x100a\n\
+             lddw r1, scratch+1\nlddw r2, scratch\nmov r3, 8\ncall 0x100a\n\
+             lddw r1, scratch+1\nldxdw r0, [r1]"
+                .into(),
+            i64::from_le_bytes(*b"abcabdab"),
+        ),
+    ] {
+        assert_eq!(result_of(&mut world, peer, &text, args), result, "{text}");
+    }
+
+    // The check value of the catalogue, at once and in two pieces.
+    let whole = "mov r1, 0\nmov r2, r6\nmov r3, 9\ncall 0x100c";
+    let pieces = "mov r1, 0\nmov r2, r6\nmov r3, 5\ncall 0x100c\n\
+                  mov r1, r0\nmov r2, r6\nadd r2, 5\nmov r3, 4\ncall 0x100c";
+    for text in [whole, pieces] {
+        let sum = result_of(&mut world, peer, text, b"123456789");
+        assert_eq!(sum, 0xe306_9283, "{text}");
+    }
+
+    // The clock stands still in a slice and is the agent's.
+    let twice = "call 5\nmov r7, r0\ncall 5\nsub r0, r7";
+    assert_eq!(result_of(&mut world, peer, twice, &[]), 0);
+    let before_us = world.now_us() as i64;
+    let clock_us = result_of(&mut world, peer, "call 5", &[]) / 1_000;
+    assert!((before_us..=world.now_us() as i64).contains(&clock_us));
+
+    // Random numbers have 32 bits, and are others in each call and each invocation.
+    let both = "call 7\nmov r7, r0\ncall 7\nlsh r0, 32\nor r0, r7";
+    let numbers: Vec<u64> = (0..2)
+        .map(|_| result_of(&mut world, peer, both, &[]) as u64)
+        .flat_map(|both| [both >> 32, both & 0xffff_ffff])
+        .collect();
+    for (index, number) in numbers.iter().enumerate() {
+        assert!(!numbers[..index].contains(number), "{numbers:?}");
+    }
+    world.end();
+}
+
 #[test]
 fn a_program_reads_its_object_and_no_other() {
     let mut world = World::new(Settings::default());
@@ -451,8 +532,7 @@ fn a_long_read_of_a_program_goes_in_commands_the_drive_takes() {
         mdts: 1,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let program = world.load(peer, "reader", &Image::reader().build());
     let instance = world.attach(peer, program, &[object]);
     let (reply, found) = world.call(peer, instance, &Image::reader_args(4096, 65_536));

@@ -2,13 +2,14 @@
 //! stats, and in which order answers come.
 
 use outboard_tests::world::{
-    Image, NamespaceSettings, Settings, TINY, World, forged_header, frame, pattern,
+    Image, NamespaceSettings, Settings, TINY, World, checked_frame, forged_header, frame, open_of,
+    pattern, read_of,
 };
 use protocol::message::{
     CallRequest, CancelRequest, CloseRequest, FlushRequest, InfoRequest, OpenRequest, ReadRequest,
     StatsRequest, WriteRequest,
 };
-use protocol::{ErrorBody, Features, Kind, Status};
+use protocol::{ErrorBody, Features, Flags, Kind, Status};
 
 const MIB: u64 = 1 << 20;
 
@@ -23,11 +24,7 @@ fn an_object_is_a_range_of_a_namespace() {
         (1, 4 * MIB - 4096, Some(4096), 4096),
         (2, 512, Some(1536), 1536),
     ] {
-        let request = OpenRequest {
-            namespace,
-            offset,
-            length,
-        };
+        let request = open_of(namespace, offset, length);
         let reply = world.ask(peer, &request, &[]);
         let opened = reply.decode::<OpenRequest>().unwrap();
         assert_eq!(opened.length, got);
@@ -35,11 +32,7 @@ fn an_object_is_a_range_of_a_namespace() {
         let bytes = world.read(peer, opened.object, 0, 512);
         assert_eq!(bytes, pattern(namespace, offset, 512));
         // Not a byte beyond it, though the namespace goes on.
-        let beyond = ReadRequest {
-            object: opened.object,
-            offset: got - 1,
-            length: 2,
-        };
+        let beyond = read_of(opened.object, got - 1, 2);
         assert_eq!(world.ask(peer, &beyond, &[]).status, Status::OutOfRange);
     }
     world.end();
@@ -73,11 +66,7 @@ fn what_cannot_be_opened_is_named() {
         (1, 0, Some(512), Status::Misaligned, misaligned(4096)),
         (2, 256, Some(512), Status::Misaligned, misaligned(512)),
     ] {
-        let request = OpenRequest {
-            namespace,
-            offset,
-            length,
-        };
+        let request = open_of(namespace, offset, length);
         let reply = world.ask(peer, &request, &[]);
         assert_eq!((reply.status, reply.detail()), (status, detail));
     }
@@ -117,8 +106,7 @@ fn reads_of_any_alignment_and_length_bring_the_bytes_that_are_there() {
 #[test]
 fn reads_that_cannot_be_are_refused() {
     let mut world = World::new(Settings::default());
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let limit = |got| ErrorBody::Limit {
         limit: 131_072,
         got,
@@ -145,11 +133,7 @@ fn reads_that_cannot_be_are_refused() {
         (0, 0, 1, Status::NoSuchObject, ErrorBody::None),
         (u32::MAX, 0, 1, Status::NoSuchObject, ErrorBody::None),
     ] {
-        let request = ReadRequest {
-            object,
-            offset,
-            length,
-        };
+        let request = read_of(object, offset, length);
         let reply = world.ask(peer, &request, &[]);
         assert_eq!((reply.status, reply.detail()), (status, detail));
         assert!(reply.payload.is_empty());
@@ -241,8 +225,7 @@ fn writes_that_cannot_be_change_nothing() {
 #[test]
 fn a_flush_answers_with_the_epoch_that_writes_have() {
     let mut world = World::new(Settings::default());
-    let peer = world.connect();
-    let object = world.open(peer, 2, 0, None);
+    let (peer, object) = world.connect_to(2);
     let epoch = world.session(peer).terms().unwrap().drive_epoch;
     let reply = world.ask(peer, &WriteRequest { object, offset: 0 }, &[1; 512]);
     assert_eq!(reply.decode::<WriteRequest>().unwrap().drive_epoch, epoch);
@@ -291,11 +274,7 @@ fn an_object_belongs_to_its_connection_and_ends_with_it() {
     let mut world = World::new(Settings::default());
     let (owner, other) = (world.connect(), world.connect());
     let object = world.open(owner, 1, 0, None);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 512,
-    };
+    let read = read_of(object, 0, 512);
     for reply in [
         world.ask(other, &read, &[]),
         world.ask(other, &WriteRequest { object, offset: 0 }, &[0; 4096]),
@@ -325,11 +304,7 @@ fn objects_have_an_end_in_number() {
     for _ in 0..64 {
         world.open(peer, 1, 0, None);
     }
-    let open = OpenRequest {
-        namespace: 1,
-        offset: 0,
-        length: None,
-    };
+    let open = open_of(1, 0, None);
     assert_eq!(world.ask(peer, &open, &[]).status, Status::TooLarge);
     // Others are not kept from theirs.
     let other = world.connect();
@@ -384,8 +359,7 @@ fn info_tells_of_the_drive_and_the_limits() {
 #[test]
 fn stats_count_what_happened() {
     let mut world = World::new(Settings::default());
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     world.read(peer, object, 100, 1000);
     world.write(peer, object, 0, &[0; 8192]);
     let reply = world.ask(peer, &StatsRequest {}, &[]);
@@ -418,13 +392,8 @@ fn answers_come_as_they_are_ready() {
         write_latency_us: 2_000,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 131_072,
-    };
+    let (peer, object) = world.connect_to(1);
+    let read = read_of(object, 0, 131_072);
     let read = world.submit(peer, &read, &[]);
     let offset = 1 << 20;
     let write = world.submit(peer, &WriteRequest { object, offset }, &[7; 4096]);
@@ -448,13 +417,8 @@ fn a_request_at_the_drive_ends_before_it_is_cancelled() {
         write_latency_us: 1_000_000,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 4096,
-    };
+    let (peer, object) = world.connect_to(1);
+    let read = read_of(object, 0, 4096);
     let read = world.submit(peer, &read, &[]);
     let write = world.submit(peer, &WriteRequest { object, offset: 0 }, &[9; 4096]);
     let flush = world.submit(peer, &FlushRequest { object }, &[]);
@@ -482,13 +446,8 @@ fn what_waits_is_cancelled_at_once() {
         read_latency_us: 1_000_000,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 131_072,
-    };
+    let (peer, object) = world.connect_to(1);
+    let read = read_of(object, 0, 131_072);
     // The first has all the pages there are for reads but two.
     let held = world.submit(peer, &read, &[]);
     let waiting = world.submit(peer, &read, &[]);
@@ -528,8 +487,7 @@ fn a_program_at_the_drive_is_cancelled_when_the_drive_has_answered() {
         read_latency_us: 1_000_000,
         ..Settings::default()
     });
-    let peer = world.connect();
-    let object = world.open(peer, 1, 0, None);
+    let (peer, object) = world.connect_to(1);
     let reader = world.load(peer, "reader", &Image::reader().build());
     let instance = world.attach(peer, reader, &[object]);
     let args = Image::reader_args(5, 60_000);
@@ -552,11 +510,7 @@ fn a_cancel_of_nothing_is_counted_and_harms_nobody() {
     });
     let victim = world.connect();
     let object = world.open(victim, 1, 0, None);
-    let read = ReadRequest {
-        object,
-        offset: 0,
-        length: 512,
-    };
+    let read = read_of(object, 0, 512);
     let ticket = world.submit(victim, &read, &[]);
     world.advance(1_000);
     let raw = world.greet_raw();
@@ -639,34 +593,34 @@ fn a_body_that_does_not_decode_is_an_error_of_that_request_alone() {
 #[test]
 fn replies_with_checksums_are_frames_of_a_page() {
     let mut world = World::new(Settings::default());
-    let raw = world.greet_raw();
-    let open = OpenRequest {
-        namespace: 1,
-        offset: 0,
-        length: None,
-    };
-    world.send(raw, &frame(Kind::Open, 1, &open, &[]));
-    let reply = world.next_frames(raw).remove(0);
-    let opened: protocol::message::OpenReply = protocol::decode_body(&reply.body).unwrap();
-    let read = ReadRequest {
-        object: opened.object,
-        offset: 1000,
-        length: 10_000,
-    };
-    // `take_frames` checks the sums.
-    let bytes = outboard_tests::world::checked_frame(Kind::Read, 2, &read, &[]);
-    world.send(raw, &bytes);
-    let (mut payload, mut ended, mut checked) = (Vec::new(), false, 0);
-    world.until("the whole reply", |world| {
-        for frame in world.take_frames(raw) {
-            assert_eq!(frame.header.request.0, 2);
-            checked += u32::from(frame.header.flags.contains(protocol::Flags::PAYLOAD_CRC));
-            ended = !frame.header.more_follows();
-            payload.extend(frame.payload);
-        }
-        ended
-    });
-    assert!(payload == pattern(1, 1000, 10_000));
-    assert_eq!(checked, 3, "3096, 4096 and 2808 bytes");
+    // By the hello for all of the connection, or by a request for itself.
+    for (features, make, sums) in [
+        (Features::PAYLOAD_CRC, frame as Make, 3),
+        (Features::NONE, checked_frame, 3),
+        (Features::NONE, frame, 0),
+    ] {
+        let raw = world.greet_raw_with(features);
+        let object = world.open_raw(raw);
+        world.send(
+            raw,
+            &make(Kind::Read, 2, &read_of(object, 1000, 10_000), &[]),
+        );
+        let (mut payload, mut ended, mut checked) = (Vec::new(), false, 0);
+        world.until("the whole reply", |world| {
+            // `take_frames` checks the sums.
+            for frame in world.take_frames(raw) {
+                assert_eq!(frame.header.request.0, 2);
+                checked += u32::from(frame.header.flags.contains(Flags::PAYLOAD_CRC));
+                ended = !frame.header.more_follows();
+                payload.extend(frame.payload);
+            }
+            ended
+        });
+        assert!(payload == pattern(1, 1000, 10_000));
+        assert_eq!(checked, sums, "3096, 4096 and 2808 bytes");
+    }
     world.end();
 }
+
+/// How a request becomes bytes.
+type Make = fn(Kind, u64, &ReadRequest, &[u8]) -> Vec<u8>;

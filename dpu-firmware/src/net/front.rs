@@ -18,7 +18,7 @@ use super::NetConfig;
 use super::connection::{ConnectionId, READABLE, Slot, Stage, WRITABLE};
 use super::counters::NetCounters;
 use super::device::{Link, Medium, PacketTransmit};
-use super::ethernet::{ARP_FRAME_BYTES, Ethernet, Frame, Mac, Resolution};
+use super::ethernet::{ARP_FRAME_BYTES, Ethernet, Frame, HEADER_BYTES, Mac, Resolution};
 use super::fifo::Fifo;
 use super::limits::{EGRESS_PACKETS_MAX, EPHEMERAL_PORT_FIRST, TIMER_AGAIN_US, TIMER_LEAST_US};
 use super::list::{Links, List};
@@ -202,11 +202,7 @@ impl Front {
         now_us: u64,
     ) {
         self.counters.packets_stray += 1;
-        let header = self
-            .ethernet
-            .as_ref()
-            .zip(mac)
-            .map(|(ethernet, mac)| ethernet.header(mac));
+        let header = header_to(self.ethernet.as_ref(), mac);
         let mut port = Port {
             common: &self.common,
             packet: Some(packet),
@@ -232,11 +228,7 @@ impl Front {
     ) {
         let slot = &mut self.slots[index];
         slot.mac = mac;
-        let header = self
-            .ethernet
-            .as_ref()
-            .zip(mac)
-            .map(|(ethernet, mac)| ethernet.header(mac));
+        let header = header_to(self.ethernet.as_ref(), mac);
         let shard = &mut self.shards[index];
         let queued_before = shard.socket().recv_queue();
         let mut port = Port {
@@ -342,7 +334,7 @@ impl Front {
         index: usize,
         transmit: &mut T,
         now_us: u64,
-    ) -> Option<[u8; super::ethernet::HEADER_BYTES]> {
+    ) -> Option<[u8; HEADER_BYTES]> {
         let ethernet = self.ethernet.as_mut()?;
         let address = ethernet.next_hop(self.slots[index].key.remote());
         match address.map(|address| (address, ethernet.resolve(address, now_us))) {
@@ -432,6 +424,11 @@ impl Front {
         let known = slot.stage == Stage::Known && slot.generation == id.generation();
         known.then_some(id.index())
     }
+}
+
+/// What goes in front of a packet to a station, on an Ethernet.
+fn header_to(ethernet: Option<&Ethernet>, mac: Option<Mac>) -> Option<[u8; HEADER_BYTES]> {
+    Some(ethernet?.header(mac?))
 }
 
 /// Whether a send buffer has space enough to be worth telling.

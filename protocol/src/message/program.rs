@@ -50,7 +50,7 @@ pub struct AttachReply {
     pub instance: u32,
 }
 
-/// Ends an instance once its invocations have ended.
+/// Ends an instance that no call is using; one that is in use is [`InUse`](crate::Status::InUse).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetachRequest {
     /// The instance.

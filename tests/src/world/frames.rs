@@ -2,7 +2,7 @@
 
 use protocol::header::FRAME_MAGIC;
 use protocol::{Flags, HEADER_BYTES, Head, Header, Kind, RequestId, encode_head, parse_frame_head};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A frame that came from the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub struct Frame {
     pub body: Vec<u8>,
     /// Its payload.
     pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Its body as a message.
+    ///
+    /// # Panics
+    ///
+    /// Where it is none of this kind.
+    #[must_use]
+    pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> T {
+        protocol::decode_body(&self.body).expect("the agent's bodies decode")
+    }
 }
 
 /// A request as bytes.
