@@ -106,8 +106,12 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     }
 
     /// Tells the device of submissions and, where worth it, of completions consumed: each doorbell
-    /// at most once.
+    /// at most once. Between a reset and the next start the queues do not exist, and a doorbell of
+    /// such a queue is not to be written (Base §3.3.1.2).
     pub fn ring_doorbells(&mut self) {
+        if !matches!(self.phase, Phase::Running | Phase::Repeating) {
+            return;
+        }
         let queues = &mut self.queues[..self.queue_count];
         if queues.iter().any(|queue| queue.rings.has_submissions()) {
             self.device.dma().publish();

@@ -231,6 +231,8 @@ pub struct Fake {
     pub power_cycles: u64,
     /// This admin command gets this status.
     pub refuse: Option<(AdminOpcode, Status)>,
+    /// The next Identify Namespace gets this status.
+    pub refuse_namespace: Option<Status>,
     /// This admin command gets no answer.
     pub mute: Option<AdminOpcode>,
     pub aborts: Aborts,
@@ -322,6 +324,7 @@ impl Fake {
             queue_grant: 64,
             power_cycles: 7,
             refuse: None,
+            refuse_namespace: None,
             mute: None,
             aborts: Aborts::Succeed,
             event_request: None,
@@ -437,7 +440,13 @@ impl Fake {
         let mut dw0 = 0;
         match opcode {
             AdminOpcode::IDENTIFY => {
-                let page = match IdentifyDword10::from(entry.cdw10.get()).structure() {
+                let structure = IdentifyDword10::from(entry.cdw10.get()).structure();
+                if structure == Cns::NAMESPACE
+                    && let Some(status) = self.refuse_namespace.take()
+                {
+                    return self.complete(0, id, status, 0);
+                }
+                let page = match structure {
                     Cns::CONTROLLER => self.identify.as_bytes().to_vec(),
                     Cns::ACTIVE_NAMESPACES => self.namespace_list().as_bytes().to_vec(),
                     Cns::NAMESPACE => match self.namespaces.get(&entry.namespace.get()) {
@@ -467,6 +476,17 @@ impl Fake {
             AdminOpcode::CREATE_IO_COMPLETION_QUEUE => {
                 let what = QueueDword10::from(entry.cdw10.get());
                 assert_eq!(entry.cdw11.get(), 1, "contiguous, no interrupts");
+                let (id, stride) = (what.queue(), self.stride());
+                for doorbell in [
+                    submission_doorbell(id, stride),
+                    completion_doorbell(id, stride),
+                ] {
+                    let rung = self.registers.doorbells.borrow().contains_key(&doorbell);
+                    assert!(
+                        !rung,
+                        "a doorbell of queue {id} was rung before it was created"
+                    );
+                }
                 self.created
                     .insert(what.queue(), (data, what.entries_0() + 1));
             }
