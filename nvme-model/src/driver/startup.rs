@@ -16,7 +16,7 @@ use crate::seam::{Device, Dma, Registers};
 use crate::spec::{
     AdminOpcode, AdminQueueAttributes, COMPLETION_ENTRY_SHIFT, Capabilities, Cns, Configuration,
     IdentifyController, IdentifyNamespace, LogId, NamespaceList, NumberOfQueues, ReadyTimeouts,
-    SUBMISSION_ENTRY_SHIFT, SmartLog, offset,
+    SUBMISSION_ENTRY_SHIFT, SmartLog, StatusCode, offset,
 };
 
 /// An admin command of start-up, in the order they are sent.
@@ -186,7 +186,9 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     pub(super) fn finish_step(&mut self, step: Step, reply: Reply) -> Result<(), ResetCause> {
         if !reply.status.is_success() {
             // A namespace may go between the list and the question; that is no reason to fail.
-            if let Step::Namespace(place) = step {
+            if let Step::Namespace(place) = step
+                && reply.status.code() == StatusCode::INVALID_NAMESPACE_OR_FORMAT
+            {
                 self.counters.namespaces_skipped += 1;
                 self.next_namespace(place + 1);
                 return Ok(());

@@ -215,6 +215,17 @@ fn a_step_refused_once_is_tried_again() {
     assert_eq!(bench.driver.counters().resets, 1);
 }
 
+/// A namespace that is there does not go missing because the controller could not say what it is.
+#[test]
+fn a_namespace_that_cannot_be_identified_once_is_asked_for_again() {
+    let bench = Bench::running(|fake| {
+        fake.refuse_namespace = Some(StatusCode::INTERNAL_ERROR.into());
+    });
+    assert_eq!(bench.driver.namespaces().len(), 2);
+    assert_eq!(bench.driver.counters().resets, 1);
+    assert_eq!(bench.driver.counters().namespaces_skipped, 0);
+}
+
 #[test]
 fn namespaces_that_cannot_be_served_are_left_alone() {
     let bench = Bench::running(|fake| {
