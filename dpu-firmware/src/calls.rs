@@ -12,7 +12,9 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{InvocationIndex, Ran, Reading, Start};
-use crate::limits::{ADMISSIONS_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN};
+use crate::limits::{
+    ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
+};
 use crate::net::PacketDevice;
 use crate::objects::Object;
 use crate::program_store::NotLoaded;
@@ -27,9 +29,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         let mut admitted = 0;
+        let mut cleared = 0;
         let mut passed_over = 0;
         while passed_over < self.wants_invocation.len() {
-            if admitted == ADMISSIONS_PER_TURN {
+            if admitted == ADMISSIONS_PER_TURN || cleared >= CLEARED_PAGES_PER_TURN {
                 self.released = true;
                 return;
             }
@@ -40,7 +43,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let Some(request) = self.connections[index].calls.front() else {
                 continue;
             };
-            if self.admit(index, request) {
+            if let Some(pages) = self.admit(index, request) {
+                cleared += pages;
                 self.connections[index].calls.pop(&mut self.requests);
                 self.requests.advance(request, Event::MayRun);
                 self.enqueue_runnable(request);
@@ -55,58 +59,62 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
     }
 
-    /// Reserves all that a call needs to its end, or nothing.
-    fn admit(&mut self, index: ConnectionIndex, request: RequestIndex) -> bool {
+    /// Reserves all that a call needs to its end, or nothing: `None`. How many pages had to be
+    /// cleared for it.
+    fn admit(&mut self, index: ConnectionIndex, request: RequestIndex) -> Option<usize> {
         let Work::Call {
             instance,
             args_bytes,
             ..
         } = self.requests[request].work
         else {
-            return false;
+            return None;
         };
         let Some(instance) = self.instances.at(instance.0) else {
-            return false;
+            return None;
         };
         let Some(stored) = self.programs.at(instance.program) else {
-            return false;
+            return None;
         };
         let Some(entry) = stored.call_entry else {
-            return false;
+            return None;
         };
         let header = &stored.header;
-        let share = self.config.limits.invocations_per_connection;
-        if usize::from(self.connections[index].invocations) >= share {
-            return false;
-        }
         // Both classes exist: the store accepts no program that wants more than there is.
         let scratch_class = SlabClass::for_bytes(header.scratch_bytes as usize);
         let reply_class = SlabClass::for_bytes(header.reply_max as usize);
         let (Some(scratch_class), Some(reply_class)) = (scratch_class, reply_class) else {
-            return false;
+            return None;
         };
         let with_scratch = header.scratch_bytes > 0;
         let with_reply = header.reply_max > 0;
         let both = with_scratch && with_reply && scratch_class == reply_class;
-        let enough = self.invocations.has_free()
+        let enough = self.may_take_invocation(index)
             && self.bounce_pages.free() > 0
             && (!with_scratch || self.may_take_slabs(index, scratch_class, 1 + usize::from(both)))
             && (!with_reply || self.may_take_slabs(index, reply_class, 1));
         if !enough {
-            return false;
+            return None;
         }
         let owner = self.connections[index].owner;
         let Some(bounce) = self.bounce_pages.take_page() else {
-            return false;
+            return None;
         };
         let held = &mut self.connections[index].slabs;
         let mut take = |wanted: bool, class: SlabClass| {
-            let taken = wanted.then(|| self.slabs.take(class, owner)).flatten();
-            held[class.number()] += u16::from(taken.is_some());
-            taken
+            let taken = wanted.then(|| self.slabs.take(class, owner)).flatten()?;
+            let held = &mut held[class.number()];
+            self.shares.slabs[class.number()].took(usize::from(*held), 1);
+            *held += 1;
+            Some(taken)
         };
         let scratch = take(with_scratch, scratch_class);
         let reply = take(with_reply, reply_class);
+        let clears = |slab: &Option<(Slab, bool)>| match slab {
+            Some((slab, true)) => slab.pages() as usize,
+            _ => 0,
+        };
+        let cleared = clears(&scratch) + clears(&reply);
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -149,24 +157,36 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         {
             *place = invocation;
         }
-        self.connections[index].invocations += 1;
+        let running = &mut self.connections[index].invocations;
+        self.shares.invocations.took(usize::from(*running), 1);
+        *running += 1;
         self.counters.calls += 1;
-        true
+        Some(cleared)
     }
 
-    /// Whether a connection may have so many slabs of a class now. It never holds more than it
-    /// leaves free: replies that nobody reads, or programs that never end, are not what keeps
-    /// others from theirs.
+    /// Whether a connection may run one program more now.
+    fn may_take_invocation(&self, index: ConnectionIndex) -> bool {
+        let running = usize::from(self.connections[index].invocations);
+        let free = self.invocations.free();
+        running < self.config.limits.invocations_per_connection
+            && self.shares.invocations.may_take(running, 1, free)
+    }
+
+    /// Whether a connection may have so many slabs of a class now. Replies that nobody reads, or
+    /// programs that never end, are not what keeps others from theirs.
     fn may_take_slabs(&self, index: ConnectionIndex, class: SlabClass, count: usize) -> bool {
         let held = usize::from(self.connections[index].slabs[class.number()]);
-        held + count <= self.slabs.free(class)
+        let free = self.slabs.free(class);
+        self.shares.slabs[class.number()].may_take(held, count, free)
     }
 
     /// Takes back a slab that a call of this connection held.
     pub(crate) fn give_slab(&mut self, index: ConnectionIndex, slab: Slab) {
         let connection = &mut self.connections[index];
         let class = self.slabs.give(slab, connection.owner);
-        connection.slabs[class.number()] -= 1;
+        let held = &mut connection.slabs[class.number()];
+        *held -= 1;
+        self.shares.slabs[class.number()].gave(usize::from(*held), 1);
         self.released = true;
     }
 
@@ -180,19 +200,29 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// Runs programs, a bounded number of slices, connections in turn.
     pub(crate) fn run_programs(&mut self) {
+        let mut left = SLICES_PER_TURN as u32 * SLICE_INSTRUCTIONS;
         for _ in 0..SLICES_PER_TURN {
+            if left == 0 {
+                return;
+            }
             let Some(slot) = self.runnable.pop() else {
                 return;
             };
             let index = ConnectionIndex(slot);
             // One slice's worth of instructions for each turn of a connection: many short
-            // runs or a part of a long one.
-            let mut deficit = SLICE_INSTRUCTIONS;
-            while deficit > 0 {
+            // runs or a part of a long one. A helper over many bytes may overdraw it, and is
+            // paid for by the slices that follow.
+            let overdrawn = &mut self.connections[index].overdrawn;
+            let mut slice = SLICE_INSTRUCTIONS.saturating_sub(*overdrawn);
+            *overdrawn = overdrawn.saturating_sub(SLICE_INSTRUCTIONS);
+            while slice > 0 {
                 let Some(request) = self.connections[index].runnable.pop(&mut self.requests) else {
                     break;
                 };
-                deficit = deficit.saturating_sub(self.run_slice(request, deficit));
+                let used = self.run_slice(request, slice);
+                self.connections[index].overdrawn = used.saturating_sub(slice);
+                slice = slice.saturating_sub(used);
+                left = left.saturating_sub(used);
             }
             if !self.connections[index].runnable.is_empty() {
                 self.runnable.push(slot);
@@ -322,7 +352,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 self.bounce_pages.give_page(page);
             }
         }
-        self.connections[index].invocations -= 1;
+        let running = &mut self.connections[index].invocations;
+        *running -= 1;
+        self.shares.invocations.gave(usize::from(*running), 1);
         self.released = true;
     }
 
