@@ -259,9 +259,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// The rules whose breach ends the connection.
     fn check_rules(&self, index: ConnectionIndex, header: &Header) -> Result<(), Status> {
         let connection = &self.connections[index];
+        header.check_request().map_err(|error| error.status())?;
         // Kind 0 cannot be answered: its reply would be a notice that the connection ends.
-        let no_request = header.kind.is_reply() || header.kind.reply() == Kind::Notice;
-        if no_request || header.flags.contains(Flags::MORE) {
+        if header.kind.reply() == Kind::Notice {
             return Err(Status::BadFlags);
         }
         if header.request <= connection.last_id {

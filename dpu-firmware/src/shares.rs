@@ -65,6 +65,14 @@ impl Share {
         beyond <= free.saturating_sub(self.owed)
     }
 
+    /// Whether a connection that holds `held` may have one more entry of a table of which `free`
+    /// are free. How many one connection may have is bounded elsewhere, so nothing has to be left
+    /// but what others were promised.
+    #[must_use]
+    pub fn may_enter(&self, held: usize, free: usize) -> bool {
+        self.may_take(held.min(self.promise), 1, free)
+    }
+
     /// A connection that held `held` took `count` more.
     pub fn took(&mut self, held: usize, count: usize) {
         self.owed -= count.min(self.promise.saturating_sub(held));
@@ -162,6 +170,19 @@ mod tests {
         assert!(!share.may_take(0, 4, 3), "there are none");
         assert!(share.may_take(0, 20, 40 + 16));
         assert!(!share.may_take(0, 20, 40 + 15), "others were promised 40");
+    }
+
+    #[test]
+    fn a_table_is_filled_but_for_what_others_were_promised() {
+        let (mut share, mut held, mut free) = (share(), 0, 100);
+        while share.may_enter(held, free) {
+            share.took(held, 1);
+            held += 1;
+            free -= 1;
+        }
+        assert_eq!((held, free), (64, 36));
+        assert!(share.may_enter(3, free));
+        assert!(!share.may_enter(4, free));
     }
 
     #[test]

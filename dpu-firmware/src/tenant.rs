@@ -184,7 +184,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
         let held = usize::from(self.connections[owner].objects);
         let free = self.objects.total() - self.objects.used();
-        if !self.shares.objects.may_take(held, 1, free) {
+        if !self.shares.objects.may_enter(held, free) {
             return Err(Status::PoolExhausted.into());
         }
         let id = self
@@ -391,7 +391,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
         let held = usize::from(self.connections[owner].instances);
         let free = self.instances.total() - self.instances.used();
-        if !self.shares.instances.may_take(held, 1, free) {
+        if !self.shares.instances.may_enter(held, free) {
             return Err(Status::PoolExhausted.into());
         }
         let instance = Instance {

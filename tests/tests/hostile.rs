@@ -55,7 +55,11 @@ fn breaches_close_with_their_status() {
     let more = forged_header(Kind::Info.0, Flags::MORE.0, 0, 1, 0);
     let same_id = [info(5), info(5)].concat();
     let cancel_with_payload = forged_header(Kind::Cancel.0, 0, 0, 1, 5);
-    let cases: [(&str, Vec<u8>, Status); 13] = [
+    let mut with_status = Header::request(Kind::Info, RequestId(1));
+    with_status.status = Status::BadBody;
+    let mut with_credits = Header::request(Kind::Info, RequestId(1));
+    with_credits.credits = 1;
+    let cases: [(&str, Vec<u8>, Status); 15] = [
         (
             "no magic",
             b"GET / HTTP/1.1\r\n\r\n".to_vec(),
@@ -89,6 +93,16 @@ fn breaches_close_with_their_status() {
             Status::BadFlags,
         ),
         ("MORE on a request", more.to_vec(), Status::BadFlags),
+        (
+            "a request with a status",
+            with_status.encode().to_vec(),
+            Status::BadFlags,
+        ),
+        (
+            "a request with credits",
+            with_credits.encode().to_vec(),
+            Status::BadFlags,
+        ),
         ("a reply", reply, Status::BadFlags),
         ("the id of before", same_id, Status::IdNotRising),
         ("id 0", info(0), Status::IdNotRising),
@@ -103,7 +117,7 @@ fn breaches_close_with_their_status() {
         closes_with(&mut world, &bytes, status);
         neighbour.is_well(&mut world);
     }
-    assert_eq!(world.count("connections_refused"), 13);
+    assert_eq!(world.count("connections_refused"), 15);
     world.end();
 }
 
