@@ -70,15 +70,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         else {
             return None;
         };
-        let Some(instance) = self.instances.at(instance.0) else {
-            return None;
-        };
-        let Some(stored) = self.programs.at(instance.program) else {
-            return None;
-        };
-        let Some(entry) = stored.call_entry else {
-            return None;
-        };
+        let instance = self.instances.at(instance.0)?;
+        let stored = self.programs.at(instance.program)?;
+        let entry = stored.call_entry?;
         let header = &stored.header;
         // Both classes exist: the store accepts no program that wants more than there is.
         let scratch_class = SlabClass::for_bytes(header.scratch_bytes as usize);
@@ -97,9 +91,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return None;
         }
         let owner = self.connections[index].owner;
-        let Some(bounce) = self.bounce_pages.take_page() else {
-            return None;
-        };
+        let bounce = self.bounce_pages.take_page()?;
         let held = &mut self.connections[index].slabs;
         let mut take = |wanted: bool, class: SlabClass| {
             let taken = wanted.then(|| self.slabs.take(class, owner)).flatten()?;
