@@ -64,8 +64,9 @@ fn greedy_readers_leave_everybody_a_read_of_the_greatest_size() {
             length: 131_072,
         };
         while world.try_submit(peer, &read, &[]).is_ok() {}
+        // One after the other, so that the first take the most.
+        world.advance(5_000);
     }
-    world.advance(100_000);
     let newcomer = world.connect();
     let object = world.open(newcomer, 1, 0, None);
     for round in 0..20 {
@@ -94,8 +95,8 @@ fn replies_that_nobody_reads_leave_everybody_a_call_of_the_greatest_size() {
             .try_submit(peer, &CallRequest { instance }, &[])
             .is_ok()
         {}
+        world.advance(5_000);
     }
-    world.advance(100_000);
     let newcomer = world.connect();
     let instance = world.attach(newcomer, program, &[]);
     for _ in 0..20 {
