@@ -19,15 +19,16 @@ use nvme_model::seam::{Device, Dma};
 use crate::drive::FlushGates;
 use crate::invocation::Invocations;
 use crate::limits::{
-    COMMAND_SLOTS, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US, Limits, QUEUES,
-    STALLED_REPLY_US, UPLOAD_IDLE_US,
+    COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
+    Limits, QUEUES, STALLED_REPLY_US, UPLOAD_IDLE_US,
 };
 use crate::net::{Net, NetEvent, PacketDevice};
 use crate::objects::{Instance, Object, Table};
-use crate::program_store::ProgramStore;
+use crate::program_store::{ProgramStore, UploadIndex};
 use crate::queue::Ring;
 use crate::request::Requests;
 use crate::session::{ConnectionIndex, Connections, Phase, Sink};
+use crate::shares::Shares;
 use crate::slabs::SlabPool;
 use crate::telemetry::Counters;
 
@@ -106,6 +107,7 @@ pub struct Agent<D: Device, N: PacketDevice> {
     pub(crate) programs: ProgramStore,
     pub(crate) invocations: Invocations,
     pub(crate) slabs: SlabPool,
+    pub(crate) shares: Shares,
     /// Pages for payloads both ways.
     pub(crate) pages: PagePool<Box<[u32]>>,
     /// Pages of them that hold request payloads: what byte credits have taken.
@@ -175,6 +177,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             programs: ProgramStore::new(limits.programs, limits.uploads),
             invocations: Invocations::new(limits.invocations),
             slabs,
+            shares: Shares::new(&limits),
             pages: data_pages,
             payload_pages_used: 0,
             bounce_pages,
@@ -341,20 +344,33 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         self.housekeeping_us = self.now_us + HOUSEKEEPING_INTERVAL_US;
+        let crowded = self.connections.is_full();
+        let patience_us = |usual_us| {
+            if crowded {
+                CROWDED_DEADLINE_US
+            } else {
+                usual_us
+            }
+        };
         for slot in 0..self.connections.total() as u16 {
             let index = ConnectionIndex(slot);
             let connection = &self.connections[index];
             let late = |since_us: u64, limit_us: u64| self.now_us >= since_us + limit_us;
+            let stall_us = match connection.phase {
+                // All is said; only its client's FIN is missing, or that it reads.
+                Phase::Closing => patience_us(STALLED_REPLY_US),
+                _ => STALLED_REPLY_US,
+            };
             let stalled = connection
                 .stalled_since_us
-                .is_some_and(|since| late(since, STALLED_REPLY_US));
+                .is_some_and(|since| late(since, stall_us));
             match connection.phase {
                 Phase::Free | Phase::Lost => {}
                 _ if stalled => {
                     self.counters.connections_stalled += 1;
                     self.reset(index);
                 }
-                Phase::Hello { since_us } if late(since_us, HELLO_DEADLINE_US) => {
+                Phase::Hello { since_us } if late(since_us, patience_us(HELLO_DEADLINE_US)) => {
                     self.close_with(
                         index,
                         protocol::Status::IdleTimeout,
@@ -365,16 +381,21 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             }
         }
         let idle_since_us = self.now_us.saturating_sub(UPLOAD_IDLE_US);
-        while let Some((upload, connection)) = self.programs.idle_upload(idle_since_us) {
-            self.programs.drop_upload(upload);
-            self.connections[connection].upload = None;
-            // A piece that stopped half-way has nowhere to go any more.
-            if let Some(incoming) = &mut self.connections[connection].incoming
-                && matches!(incoming.sink, Sink::Upload(..))
-            {
-                let sink = core::mem::replace(&mut incoming.sink, Sink::Discard);
-                self.abandon(sink);
-            }
+        while let Some((upload, connection)) = self.programs.idle_upload(idle_since_us, 0) {
+            self.give_up_upload(upload, connection);
+        }
+    }
+
+    /// Drops an upload; its connection goes on.
+    pub(crate) fn give_up_upload(&mut self, upload: UploadIndex, connection: ConnectionIndex) {
+        self.programs.drop_upload(upload);
+        self.connections[connection].upload = None;
+        // A piece that stopped half-way has nowhere to go any more.
+        if let Some(incoming) = &mut self.connections[connection].incoming
+            && matches!(incoming.sink, Sink::Upload(..))
+        {
+            let sink = core::mem::replace(&mut incoming.sink, Sink::Discard);
+            self.abandon(sink);
         }
     }
 

@@ -12,7 +12,9 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{InvocationIndex, Ran, Reading, Start};
-use crate::limits::{ADMISSIONS_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN};
+use crate::limits::{
+    ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
+};
 use crate::net::PacketDevice;
 use crate::objects::Object;
 use crate::program_store::{NotLoaded, ProgramIndex};
@@ -27,9 +29,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         let mut admitted = 0;
+        let mut cleared = 0;
         let mut passed_over = 0;
         while passed_over < self.wants_invocation.len() {
-            if admitted == ADMISSIONS_PER_TURN {
+            if admitted == ADMISSIONS_PER_TURN || cleared >= CLEARED_PAGES_PER_TURN {
                 self.released = true;
                 return;
             }
@@ -40,7 +43,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let Some(request) = self.connections[index].calls.front() else {
                 continue;
             };
-            if self.admit(index, request) {
+            if let Some(pages) = self.admit(index, request) {
+                cleared += pages;
                 self.connections[index].calls.pop(&mut self.requests);
                 self.requests.advance(request, Event::MayRun);
                 self.enqueue_runnable(request);
@@ -55,29 +59,20 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
     }
 
-    /// Reserves all that a call needs to its end, or nothing.
-    fn admit(&mut self, index: ConnectionIndex, request: RequestIndex) -> bool {
+    /// Reserves all that a call needs to its end, or nothing: `None`. How many pages had to be
+    /// cleared for it.
+    fn admit(&mut self, index: ConnectionIndex, request: RequestIndex) -> Option<usize> {
         let Work::Call {
             instance,
             args_bytes,
             ..
         } = self.requests[request].work
         else {
-            return false;
+            return None;
         };
-        let Some(&instance) = self.instances.at(instance.0) else {
-            return false;
-        };
-        let Some(stored) = self.programs.at(instance.program) else {
-            return false;
-        };
-        let Some(entry) = stored.call_entry else {
-            return false;
-        };
-        let share = self.config.limits.invocations_per_connection;
-        if usize::from(self.connections[index].invocations) >= share {
-            return false;
-        }
+        let instance = *self.instances.at(instance.0)?;
+        let stored = self.programs.at(instance.program)?;
+        let entry = stored.call_entry?;
         let header = stored.header;
         let class_of = |bytes: u32| {
             // No image may declare more than the largest slab, so there is a class.
@@ -89,16 +84,21 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let may_take = |wanted: Option<SlabClass>, count| {
             wanted.is_none_or(|class| self.may_take_slabs(index, class, count))
         };
-        let enough = self.invocations.has_free()
+        let enough = self.may_take_invocation(index)
             && self.bounce_pages.free() > 0
             && may_take(scratch, 1 + usize::from(both))
             && may_take(reply, 1);
         if !enough {
-            return false;
+            return None;
         }
-        let Some(bounce) = self.bounce_pages.take_page() else {
-            return false;
+        let bounce = self.bounce_pages.take_page()?;
+        let scratch = scratch.and_then(|class| self.take_slab(index, class));
+        let reply = reply.and_then(|class| self.take_slab(index, class));
+        let clears = |slab: &Option<(Slab, bool)>| match slab {
+            Some((slab, true)) => slab.pages() as usize,
+            _ => 0,
         };
+        let cleared = clears(&scratch) + clears(&reply);
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -113,12 +113,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             read_budget: instance.read_budget,
             entry,
             seed: self.random,
-            scratch: scratch.and_then(|class| self.take_slab(index, class)),
-            reply: reply.and_then(|class| self.take_slab(index, class)),
+            scratch,
+            reply,
             bounce,
         };
         self.start_call(request, instance.program, start, args_bytes as usize);
-        true
+        Some(cleared)
     }
 
     /// Starts the invocation of a call that has all it needs; its arguments are copied.
@@ -153,31 +153,45 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             *invocation = started;
         }
         let index = slot.connection;
-        self.connections[index].invocations += 1;
+        let running = &mut self.connections[index].invocations;
+        self.shares.invocations.took(usize::from(*running), 1);
+        *running += 1;
         self.counters.calls += 1;
     }
 
     /// Takes a slab for a call of this connection, and whether it must be cleared.
     fn take_slab(&mut self, index: ConnectionIndex, class: SlabClass) -> Option<(Slab, bool)> {
         let connection = &mut self.connections[index];
-        let taken = self.slabs.take(class, connection.owner);
-        connection.slabs[class.number()] += u16::from(taken.is_some());
-        taken
+        let taken = self.slabs.take(class, connection.owner)?;
+        let held = &mut connection.slabs[class.number()];
+        self.shares.slabs[class.number()].took(usize::from(*held), 1);
+        *held += 1;
+        Some(taken)
     }
 
-    /// Whether a connection may have so many slabs of a class now. It never holds more than it
-    /// leaves free: replies that nobody reads, or programs that never end, are not what keeps
-    /// others from theirs.
+    /// Whether a connection may run one program more now.
+    fn may_take_invocation(&self, index: ConnectionIndex) -> bool {
+        let running = usize::from(self.connections[index].invocations);
+        let free = self.invocations.free();
+        running < self.config.limits.invocations_per_connection
+            && self.shares.invocations.may_take(running, 1, free)
+    }
+
+    /// Whether a connection may have so many slabs of a class now. Replies that nobody reads, or
+    /// programs that never end, are not what keeps others from theirs.
     fn may_take_slabs(&self, index: ConnectionIndex, class: SlabClass, count: usize) -> bool {
         let held = usize::from(self.connections[index].slabs[class.number()]);
-        held + count <= self.slabs.free(class)
+        let free = self.slabs.free(class);
+        self.shares.slabs[class.number()].may_take(held, count, free)
     }
 
     /// Takes back a slab that a call of this connection held.
     pub(crate) fn give_slab(&mut self, index: ConnectionIndex, slab: Slab) {
         let connection = &mut self.connections[index];
         let class = self.slabs.give(slab, connection.owner);
-        connection.slabs[class.number()] -= 1;
+        let held = &mut connection.slabs[class.number()];
+        *held -= 1;
+        self.shares.slabs[class.number()].gave(usize::from(*held), 1);
         self.released = true;
     }
 
@@ -191,19 +205,29 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// Runs programs, a bounded number of slices, connections in turn.
     pub(crate) fn run_programs(&mut self) {
+        let mut left = SLICES_PER_TURN as u32 * SLICE_INSTRUCTIONS;
         for _ in 0..SLICES_PER_TURN {
+            if left == 0 {
+                return;
+            }
             let Some(slot) = self.runnable.pop() else {
                 return;
             };
             let index = ConnectionIndex(slot);
             // One slice's worth of instructions for each turn of a connection: many short
-            // runs or a part of a long one.
-            let mut deficit = SLICE_INSTRUCTIONS;
-            while deficit > 0 {
+            // runs or a part of a long one. A helper over many bytes may overdraw it, and is
+            // paid for by the slices that follow.
+            let overdrawn = &mut self.connections[index].overdrawn;
+            let mut slice = SLICE_INSTRUCTIONS.saturating_sub(*overdrawn);
+            *overdrawn = overdrawn.saturating_sub(SLICE_INSTRUCTIONS);
+            while slice > 0 {
                 let Some(request) = self.connections[index].runnable.pop(&mut self.requests) else {
                     break;
                 };
-                deficit = deficit.saturating_sub(self.run_slice(request, deficit));
+                let used = self.run_slice(request, slice);
+                self.connections[index].overdrawn = used.saturating_sub(slice);
+                slice = slice.saturating_sub(used);
+                left = left.saturating_sub(used);
             }
             if !self.connections[index].runnable.is_empty() {
                 self.runnable.push(slot);
@@ -335,7 +359,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 self.bounce_pages.give_page(page);
             }
         }
-        self.connections[index].invocations -= 1;
+        let running = &mut self.connections[index].invocations;
+        *running -= 1;
+        self.shares.invocations.gave(usize::from(*running), 1);
         self.released = true;
     }
 

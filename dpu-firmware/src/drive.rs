@@ -179,7 +179,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let held = (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
         let index = self.requests[request].connection;
-        self.connections[index].read_pages -= held as u32;
+        self.give_read_pages(index, held);
         self.pages.give(pages);
         self.drive_error(request, error);
     }
@@ -320,14 +320,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     fn submit_read(&mut self, request: RequestIndex, placed: Placed) -> Submitted {
         let count = (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
         debug_assert!(count <= READ_PAGES_MIN);
-        let free = self.read_pages_free();
-        if free < count || self.driver.free_slots(QUEUE) == 0 {
+        if self.driver.free_slots(QUEUE) == 0 {
             return Submitted::Later;
         }
-        // A connection never holds more than it leaves free: however many read without taking
-        // their replies, there is something left for the next.
+        let free = self.read_pages_free();
+        // However many read without taking their replies, every connection has its share.
         let index = self.requests[request].connection;
-        if self.connections[index].read_pages as usize + count > free {
+        let held = self.connections[index].read_pages as usize;
+        if !self.shares.read_pages.may_take(held, count, free) {
             return Submitted::Passed;
         }
         let Some(pages) = self.pages.take(count) else {
@@ -347,6 +347,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         match self.send(request, operation, transfer) {
             Ok(()) => {
                 self.connections[index].read_pages += count as u32;
+                self.shares.read_pages.took(held, count);
                 Submitted::Yes
             }
             Err(pages) => {
@@ -354,6 +355,13 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Submitted::Later
             }
         }
+    }
+
+    /// A read of a connection no longer holds so many pages.
+    pub(crate) fn give_read_pages(&mut self, index: ConnectionIndex, count: usize) {
+        let held = &mut self.connections[index].read_pages;
+        *held -= count as u32;
+        self.shares.read_pages.gave(*held as usize, count);
     }
 
     fn submit_write(&mut self, request: RequestIndex, placed: Placed) -> Submitted {

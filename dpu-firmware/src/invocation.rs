@@ -437,14 +437,14 @@ impl Invocations {
         }
     }
 
-    /// Whether one can be had.
+    /// How many can be had.
     #[must_use]
-    pub const fn has_free(&self) -> bool {
-        self.free_count > 0
+    pub const fn free(&self) -> usize {
+        self.free_count
     }
 
-    /// Starts an invocation; `None` where none is free (look with
-    /// [`Invocations::has_free`] before taking anything for it).
+    /// Starts an invocation; `None` where none is free (look with [`Invocations::free`] before
+    /// taking anything for it).
     pub fn start<D: Dma>(
         &mut self,
         start: Start,

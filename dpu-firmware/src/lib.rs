@@ -24,6 +24,7 @@ mod receive;
 pub mod reply;
 pub mod request;
 pub mod session;
+pub mod shares;
 pub mod slabs;
 pub mod telemetry;
 pub mod tenant;

@@ -20,6 +20,9 @@ pub const FRAMES_PER_TURN: usize = 64;
 /// Completions reaped in one turn.
 pub const COMPLETIONS_PER_TURN: usize = 64;
 
+/// Of those, frames of one connection before the next has its turn.
+pub const FRAMES_PER_VISIT: usize = 8;
+
 /// Slices of programs run in one turn.
 pub const SLICES_PER_TURN: usize = 16;
 
@@ -28,6 +31,10 @@ pub const SLICE_INSTRUCTIONS: u32 = 2_000;
 
 /// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;
+
+/// Pages of slabs cleared for a new owner in one turn, beyond which no further call is admitted:
+/// both slabs of two calls of the greatest size.
+pub const CLEARED_PAGES_PER_TURN: usize = 80;
 
 /// Bytes of one upload that are hashed in one turn.
 pub const DIGEST_QUANTUM_BYTES: usize = 4_096;
@@ -51,8 +58,18 @@ pub const READ_BUDGET_MAX: u32 = 100_000;
 /// A connection that has not said Hello by then is closed.
 pub const HELLO_DEADLINE_US: u64 = 5_000_000;
 
+/// How long a connection without hello, or one that was told to go, keeps its slot while every
+/// slot is taken.
+pub const CROWDED_DEADLINE_US: u64 = 1_000_000;
+
 /// An upload without a new piece for this long is dropped.
 pub const UPLOAD_IDLE_US: u64 = 30_000_000;
+
+/// The same while every upload buffer is taken and another client wants one.
+pub const UPLOAD_IDLE_CROWDED_US: u64 = 1_000_000;
+
+/// An upload that takes longer than this gives way when another client wants its buffer.
+pub const UPLOAD_CROWDED_US_MAX: u64 = 30_000_000;
 
 /// A connection whose waiting replies made no progress for this long is reset.
 pub const STALLED_REPLY_US: u64 = 10_000_000;
@@ -110,10 +127,10 @@ pub const SMALL: Limits = Limits {
     send_bytes: 24 * 1024,
     requests: 2_048,
     credits_per_connection_max: 128,
-    data_pages: 4_096,
+    data_pages: 6_144,
     invocations: 512,
     invocations_per_connection: 64,
-    slabs: [512, 128, 24],
+    slabs: [512, 192, 160],
     programs: 128,
     uploads: 8,
     objects: 1_024,
@@ -127,10 +144,10 @@ pub const LARGE: Limits = Limits {
     send_bytes: 96 * 1024,
     requests: 16_384,
     credits_per_connection_max: 256,
-    data_pages: 65_536,
+    data_pages: 98_304,
     invocations: 4_096,
     invocations_per_connection: 128,
-    slabs: [6_144, 1_024, 352],
+    slabs: [6_144, 2_560, 1_408],
     programs: 1_024,
     uploads: 64,
     objects: 16_384,

@@ -98,6 +98,8 @@ pub struct Upload {
     pub received_bytes: u32,
     /// Bytes there will be.
     pub total_bytes: u32,
+    /// When it was announced.
+    pub begun_us: u64,
     /// When the last piece arrived.
     pub active_us: u64,
     name: Name,
@@ -164,6 +166,7 @@ impl ProgramStore {
             connection,
             received_bytes: 0,
             total_bytes,
+            begun_us: now_us,
             active_us: now_us,
             name,
             digest,
@@ -383,12 +386,18 @@ impl ProgramStore {
         (self.uploads_peak, self.uploads.len())
     }
 
-    /// Uploads without a new piece since `idle_since_us`, one at a time.
+    /// Uploads without a new piece since `idle_since_us`, or begun before `begun_before_us`, one at
+    /// a time.
     #[must_use]
-    pub fn idle_upload(&self, idle_since_us: u64) -> Option<(UploadIndex, ConnectionIndex)> {
+    pub fn idle_upload(
+        &self,
+        idle_since_us: u64,
+        begun_before_us: u64,
+    ) -> Option<(UploadIndex, ConnectionIndex)> {
         self.uploads.iter().enumerate().find_map(|(at, upload)| {
             let upload = upload.as_ref()?;
-            let idle = upload.waiting.is_none() && upload.active_us < idle_since_us;
+            let idle = upload.active_us < idle_since_us || upload.begun_us < begun_before_us;
+            let idle = idle && upload.waiting.is_none();
             idle.then_some((UploadIndex(at as u16), upload.connection))
         })
     }

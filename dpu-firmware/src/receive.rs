@@ -13,7 +13,7 @@ use protocol::{
 };
 
 use crate::agent::Agent;
-use crate::limits::FRAMES_PER_TURN;
+use crate::limits::{FRAMES_PER_TURN, FRAMES_PER_VISIT};
 use crate::net::PacketDevice;
 use crate::request::{Answer, Event, RequestIndex, State, Work};
 use crate::session::{CREDIT_BYTES, ConnectionIndex, Incoming, Phase, Sink, payload_cost_bytes};
@@ -44,21 +44,30 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         }
         let mut frames = FRAMES_PER_TURN;
-        for _ in 0..self.readable.len() {
+        // Each visit reads a frame or takes a connection out of the ring, mostly.
+        for _ in 0..self.readable.len() + FRAMES_PER_TURN {
+            if frames == 0 {
+                return;
+            }
             let Some(slot) = self.readable.pop() else {
-                break;
+                return;
             };
-            let index = ConnectionIndex(slot);
-            while self.serve(index) == Served::More {
-                frames -= 1;
-                if frames == 0 {
-                    // Behind the others, which were not served: the next turn begins with them.
-                    self.readable.push(slot);
-                    return;
-                }
+            frames -= self.visit(ConnectionIndex(slot), frames.min(FRAMES_PER_VISIT));
+        }
+    }
+
+    /// Reads at most `frames` frames of one connection, which stands in the ring again where
+    /// there may be more; how many were read.
+    fn visit(&mut self, index: ConnectionIndex, frames: usize) -> usize {
+        for served in 0..frames {
+            if self.serve(index) == Served::Starved {
+                self.finish_if_done(index);
+                return served;
             }
             self.finish_if_done(index);
         }
+        self.readable.push(index.0);
+        frames
     }
 
     fn serve(&mut self, index: ConnectionIndex) -> Served {

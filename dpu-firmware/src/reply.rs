@@ -65,7 +65,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
         let pages = core::mem::take(&mut slot.pages);
         if matches!(slot.work, Work::Read(_)) {
-            self.connections[slot.connection].read_pages -= pages.len() as u32;
+            let index = slot.connection;
+            self.give_read_pages(index, pages.len());
         } else {
             self.payload_pages_used -= pages.len();
         }
@@ -419,8 +420,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         while self.connections[index].objects > 0
             && let Some(object) = self.objects.next_owned(index, from)
         {
-            self.objects.remove(object);
-            self.connections[index].objects -= 1;
+            self.remove_object(index, object);
             from = object;
         }
         self.counters.connections_closed += 1;

@@ -123,6 +123,8 @@ pub struct Connection {
     pub instances: u16,
     /// Invocations that run for it.
     pub invocations: u16,
+    /// Meter units that its programs used beyond their slices and that later slices pay for.
+    pub overdrawn: u32,
     /// Pages that its reads hold, at the drive or waiting to be sent.
     pub read_pages: u32,
     /// Slabs of each class that its calls hold, running or waiting to be sent.
@@ -166,6 +168,7 @@ impl Connection {
             objects: 0,
             instances: 0,
             invocations: 0,
+            overdrawn: 0,
             read_pages: 0,
             slabs: [0; SLAB_CLASS_PAGES.len()],
             stalled_since_us: None,
@@ -313,6 +316,21 @@ impl Connections {
     pub const fn counts(&self) -> (usize, usize, usize) {
         let total = self.slots.len();
         (total - self.free_count, total - self.least_free, total)
+    }
+
+    /// Whether every slot is in use.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.free_count == 0
+    }
+
+    /// Every slot in use.
+    pub fn in_use(&self) -> impl Iterator<Item = ConnectionIndex> + '_ {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, connection)| connection.phase != Phase::Free)
+            .map(|(index, _)| ConnectionIndex(index as u16))
     }
 
     /// How many slots there are.

@@ -17,7 +17,7 @@ use protocol::{ErrorBody, Header, Kind, Status, decode_body};
 use crate::agent::Agent;
 use crate::limits::{
     INLINE_PAYLOAD_BYTES, INSTANCES_PER_CONNECTION, INSTRUCTION_BUDGET_MAX, OBJECTS_PER_CONNECTION,
-    READ_BUDGET_MAX,
+    READ_BUDGET_MAX, UPLOAD_CROWDED_US_MAX, UPLOAD_IDLE_CROWDED_US,
 };
 use crate::net::PacketDevice;
 use crate::objects::{Instance, InstanceIndex, Object, ObjectId};
@@ -182,11 +182,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let limit = OBJECTS_PER_CONNECTION as u64;
             return Err(beyond(limit, limit + 1));
         }
+        let held = usize::from(self.connections[owner].objects);
+        let free = self.objects.total() - self.objects.used();
+        if !self.shares.objects.may_enter(held, free) {
+            return Err(Status::PoolExhausted.into());
+        }
         let id = self
             .objects
             .insert(owner, object)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].objects += 1;
+        self.shares.objects.took(held, 1);
         let reply = OpenReply {
             object: id,
             length,
@@ -206,9 +212,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .objects
             .find(owner, asked.object)
             .ok_or(Status::NoSuchObject)?;
-        self.objects.remove(index);
-        self.connections[owner].objects -= 1;
+        self.remove_object(owner, index);
         Ok(Begun::Answer(Answer::Empty))
+    }
+
+    /// Takes an object away from the connection that has it.
+    pub(crate) fn remove_object(&mut self, owner: ConnectionIndex, index: u16) {
+        if self.objects.remove(index).is_some() {
+            let held = &mut self.connections[owner].objects;
+            *held -= 1;
+            self.shares.objects.gave(usize::from(*held), 1);
+        }
     }
 
     fn object(&self, owner: ConnectionIndex, id: u32) -> Result<&Object, Refused> {
@@ -302,12 +316,26 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let (Some(name), 1..) = (name, asked.total_bytes) else {
             return Err(Refused::Senseless(BAD_NAME));
         };
+        self.make_room_for_upload();
         let upload = self
             .programs
             .begin(owner, name, asked.total_bytes, asked.sha256, self.now_us)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].upload = Some(upload);
         Ok(Begun::Answer(Answer::Empty))
+    }
+
+    /// Where every upload buffer is taken, one that is not used gives way.
+    fn make_room_for_upload(&mut self) {
+        if self.programs.uploads_used() < self.config.limits.uploads {
+            return;
+        }
+        let idle_since_us = self.now_us.saturating_sub(UPLOAD_IDLE_CROWDED_US);
+        let begun_before_us = self.now_us.saturating_sub(UPLOAD_CROWDED_US_MAX);
+        let idle = self.programs.idle_upload(idle_since_us, begun_before_us);
+        if let Some((upload, connection)) = idle {
+            self.give_up_upload(upload, connection);
+        }
     }
 
     fn begin_piece(
@@ -361,6 +389,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let limit = INSTANCES_PER_CONNECTION as u64;
             return Err(beyond(limit, limit + 1));
         }
+        let held = usize::from(self.connections[owner].instances);
+        let free = self.instances.total() - self.instances.used();
+        if !self.shares.instances.may_enter(held, free) {
+            return Err(Status::PoolExhausted.into());
+        }
         let instance = Instance {
             program: index,
             objects,
@@ -374,6 +407,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             .insert(owner, instance)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].instances += 1;
+        self.shares.instances.took(held, 1);
         if let Some(program) = self.programs.at_mut(index) {
             program.instances += 1;
         }
@@ -403,7 +437,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         };
         debug_assert_eq!(instance.calls, 0);
-        self.connections[owner].instances -= 1;
+        let held = &mut self.connections[owner].instances;
+        *held -= 1;
+        self.shares.instances.gave(usize::from(*held), 1);
         if let Some(program) = self.programs.at_mut(instance.program) {
             program.instances -= 1;
         }

@@ -97,9 +97,17 @@ fn breaches_close_with_their_status() {
             Status::BadFlags,
         ),
         ("MORE on a request", more.to_vec(), Status::BadFlags),
+        (
+            "a request with a status",
+            with(Status::TooLarge, 0),
+            Status::BadFlags,
+        ),
+        (
+            "a request with credits",
+            with(Status::Ok, 1),
+            Status::BadFlags,
+        ),
         ("a reply", reply, Status::BadFlags),
-        ("a status", with(Status::TooLarge, 0), Status::BadFlags),
-        ("credits", with(Status::Ok, 1), Status::BadFlags),
         ("the id of before", same_id, Status::IdNotRising),
         ("id 0", info(0), Status::IdNotRising),
         (

@@ -346,6 +346,70 @@ fn what_is_no_program_is_not_loaded() {
 }
 
 #[test]
+fn an_image_with_maps_is_not_supported() {
+    let mut scene = Scene::new();
+    let code = ebpf::asm::assemble("lddw r1, map0\nmov r0, 0\nexit").unwrap();
+    let map = ebpf::MapSpec {
+        kind: 2,
+        key_bytes: 4,
+        value_bytes: 8,
+        entries_max: 16,
+        ..ebpf::MapSpec::default()
+    };
+    for initial in [&[][..], &[7; 8]] {
+        let image = ebpf::ImageBuilder::new()
+            .entry(ebpf::EntryKind::Call, 0)
+            .map(map, initial)
+            .code(&code)
+            .build()
+            .expect("the image is one");
+        let (status, detail) = scene.load(&image).expect_err("it is refused");
+        assert_eq!(status, Status::NotSupported, "{detail}");
+        assert!(detail.to_string().contains("maps"), "{detail}");
+        scene.neighbour.is_well(&mut scene.world);
+    }
+    assert_eq!(scene.world.used("programs"), 1, "the neighbour's");
+    scene.world.end();
+}
+
+#[test]
+fn a_search_pays_for_hay_and_needle() {
+    const ENOENT: i32 = -2;
+    let mut scene = Scene::new();
+    for (hay, needle, found) in [
+        (0, 81_920, ENOENT),
+        (64, 81_920, ENOENT),
+        (81_919, 81_920, ENOENT),
+        (81_920, 40_960, 0),
+        (81_920, 0, 0),
+    ] {
+        let text = format!(
+            "lddw r1, scratch\nmov r2, {hay}\nlddw r3, scratch\nmov r4, {needle}\n\
+             call 0x100b\nmov32 r6, r0\nmov r0, r6\nexit"
+        );
+        // 16 for the call, and a unit for each 4 bytes.
+        let price = 16 + u64::from((hay + needle) as u32) / 4;
+        let program = scene.load(&image(&text).scratch(81_920).build()).unwrap();
+        for (budget, enough) in [(price, false), (price + 20, true)] {
+            let tenant = scene.tenant;
+            let instance = scene.world.attach_with(tenant, program, &[], budget, 0);
+            let reply = scene.world.try_call(tenant, instance, &[]);
+            let expected = match (enough, found) {
+                (false, _) => Status::OutOfInstructions,
+                (true, 0) => Status::Ok,
+                (true, _) => Status::ProgramErrno,
+            };
+            assert_eq!(reply.status, expected, "{needle} bytes in {hay}");
+            if expected == Status::ProgramErrno {
+                assert_eq!(reply.detail(), ErrorBody::Errno(found));
+            }
+        }
+        scene.neighbour.is_well(&mut scene.world);
+    }
+    scene.world.end();
+}
+
+#[test]
 fn the_greatest_scratch_is_given_and_no_more() {
     let mut scene = Scene::new();
     let text = "lddw r2, scratch\nstxdw [r2+7], r1\nmov r3, 81912\nadd r2, r3\nstxdw [r2], r1\n\
