@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 use programs::chase::{ChaseReply, build};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::{PATIENCE, Running, Server, files_in, host_sim, outboard};
 
@@ -307,6 +308,34 @@ fn an_agent_that_is_not_there_is_named() {
     let asked = outboard(&address, &["info"], b"").end();
     asked.failed(3, "Is this an Outboard agent's port?");
     talker.join().unwrap();
+}
+
+#[test]
+fn the_bench_measures_both_sides_of_each_case() {
+    let bench = [
+        "bench", "wire", "--case", "depth-1", "--time", "20ms", "--json",
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
+    let ended = Running::start(command.args(bench), b"").end();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let figures: Vec<Value> = ended
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for way in ["wire", "tcp", "served"] {
+        for depth in [1, 128] {
+            let case = format!("{way}-depth-{depth}");
+            let of_case = figures.iter().filter(|line| line["case"] == case.as_str());
+            let sides: Vec<&Value> = of_case.collect();
+            assert_eq!(sides.len(), 2, "{case}: {ended:?}");
+            assert_eq!(sides[0]["who"], "outboard");
+            assert!(sides.iter().all(|line| line["value"].as_f64() > Some(0.0)));
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
+    let ended = Running::start(command.args(["bench", "wire", "--case", "none"]), b"").end();
+    ended.failed(1, "no case's name contains \"none\"");
 }
 
 #[test]
