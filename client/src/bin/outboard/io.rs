@@ -133,9 +133,12 @@ impl Write {
     }
 
     fn not_whole(&self, at: u64, n: usize, block: usize) -> Failure {
-        let before = at - self.offset;
+        let before = match at - self.offset {
+            0 => "nothing was".to_owned(),
+            bytes => format!("its first {bytes} bytes were"),
+        };
         Failure::usage(format!(
-            "the input ends {} bytes into a block of {block}; its first {before} bytes were written. Fill it up, or use --pad",
+            "the input ends {} bytes into a block of {block}; {before} written. Fill it up, or use --pad",
             n % block
         ))
     }
