@@ -313,8 +313,8 @@ pub struct WireBenchArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     pub time: Duration,
 
-    /// Delay added to each round trip, half in each direction; with one the rivals, which have
-    /// none, are left out.
+    /// Delay added to each round trip, half in each direction; the rivals, which have none, are
+    /// skipped then.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
 }

@@ -73,8 +73,25 @@ struct Contestant {
     case: String,
     who: &'static str,
     rates: Vec<f64>,
-    run: Run,
+    /// `None` for a rival that has no delay where one is asked for.
+    run: Option<Run>,
 }
+
+impl Contestant {
+    fn report(mut self) -> BenchLine {
+        self.rates.sort_by(f64::total_cmp);
+        match self.rates.get(self.rates.len() / 2) {
+            Some(&median) => BenchLine::measured("wire", &self.case, self.who, "ops_per_s", median),
+            None => BenchLine::skipped("wire", &self.case, self.who, NO_DELAY),
+        }
+    }
+}
+
+/// Who is raced against.
+const OURS: &str = "outboard";
+
+/// Why a rival does not run with `--rtt`.
+const NO_DELAY: &str = "it has no delay to add to its round trips";
 
 /// Runs the bench and prints it.
 ///
@@ -96,25 +113,23 @@ pub fn command(
             if interrupt.requested() {
                 return Ok(Exit::Interrupted);
             }
-            contestant
-                .rates
-                .push((contestant.run)(time).map_err(BenchError::World)?);
+            if let Some(run) = &mut contestant.run {
+                let rate = run(time).map_err(BenchError::World)?;
+                contestant.rates.push(rate);
+            }
             progress.at(u64::from(round) * count + at as u64 + 1);
         }
     }
     progress.finish();
     let mut report = BenchReport::new(out, args.output.json);
-    for contestant in &mut contestants {
-        contestant.rates.sort_by(f64::total_cmp);
-        let median = contestant.rates[contestant.rates.len() / 2];
-        let (case, who) = (&contestant.case, contestant.who);
-        report.add(BenchLine::measured("wire", case, who, "ops_per_s", median))?;
+    for contestant in contestants {
+        report.add(contestant.report())?;
     }
     report.finish()?;
     Ok(Exit::Success)
 }
 
-/// Who races in which case. With a delay on the wire the rivals, which have none, stay away.
+/// Who races in which case.
 fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     let rtt = args.rtt;
     let source = Source::new();
@@ -125,7 +140,7 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
             case: case.to_string(),
             who,
             rates: Vec::new(),
-            run,
+            run: (who == OURS || rtt.is_zero()).then_some(run),
         });
     };
     let in_process = DEPTHS.map(|depth| (format!("wire-depth-{depth}"), depth, 0));
@@ -141,12 +156,10 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
             continue;
         }
         let mut ours = Reader::new(machine(&source, rtt, idle + 1), depth, idle)?;
-        add(&case, "outboard", Box::new(move |time| ours.run(time)));
-        if rtt.is_zero() {
-            let source = source.clone();
-            let bare = move |time| Ok(bare_smoltcp(depth, idle, &source, time));
-            add(&case, "bare-smoltcp", Box::new(bare));
-        }
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let source = source.clone();
+        let bare = move |time| Ok(bare_smoltcp(depth, idle, &source, time));
+        add(&case, "bare-smoltcp", Box::new(bare));
     }
     for depth in DEPTHS {
         let case = format!("tcp-depth-{depth}");
@@ -154,12 +167,10 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
             continue;
         }
         let mut ours = Turned::load(machine(&source, rtt, 4), depth)?;
-        add(&case, "outboard", Box::new(move |time| ours.run(time)));
-        if rtt.is_zero() {
-            let mut bare = OneThread::new(depth, &source).map_err(in_words)?;
-            let run = move |time| bare.run(time).map_err(in_words);
-            add(&case, "kernel-sockets", Box::new(run));
-        }
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let mut bare = OneThread::new(depth, &source).map_err(in_words)?;
+        let run = move |time| bare.run(time).map_err(in_words);
+        add(&case, "kernel-sockets", Box::new(run));
     }
     for depth in DEPTHS {
         let case = format!("served-depth-{depth}");
@@ -167,12 +178,10 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
             continue;
         }
         let mut ours = ServedReader::new(machine(&source, rtt, 4), depth)?;
-        add(&case, "outboard", Box::new(move |time| ours.run(time)));
-        if rtt.is_zero() {
-            let mut bare = TwoThreads::new(depth, &source).map_err(in_words)?;
-            let run = move |time| bare.run(time).map_err(in_words);
-            add(&case, "kernel-sockets", Box::new(run));
-        }
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let mut bare = TwoThreads::new(depth, &source).map_err(in_words)?;
+        let run = move |time| bare.run(time).map_err(in_words);
+        add(&case, "kernel-sockets", Box::new(run));
     }
     if all.is_empty() {
         return Err(format!("no case's name contains {:?}", args.output.case));
