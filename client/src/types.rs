@@ -33,7 +33,7 @@ pub struct Object {
     pub id: ObjectId,
     /// Its length in bytes.
     pub length: u64,
-    /// Offsets and lengths of reads and writes are multiples of it.
+    /// Offsets and lengths of writes are multiples of it, in bytes.
     pub block_bytes: u32,
 }
 

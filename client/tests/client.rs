@@ -152,10 +152,10 @@ fn refusals_say_what_was_wrong_and_the_connection_goes_on() {
     );
 
     let object = client.open(1, 0, None).unwrap().id;
-    let error = client.read(object, 5, 512).unwrap_err();
+    let error = client.write(object, 5, &[0; 512]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the read failed: offset and length must be multiples of the block size (blocks are 512 bytes)"
+        "the write failed: offset and length must be multiples of the block size (blocks are 512 bytes)"
     );
     client.connection().transport_mut().agent.refuse_at = Some(3);
     let error = client.load("bad", b"refused code").unwrap_err();

@@ -23,7 +23,7 @@ pub enum Exit {
     Failed,
     /// It was done, and an answer was wrong.
     Mismatch,
-    /// Ctrl-C.
+    /// Ctrl-C or SIGTERM, before it was done.
     Interrupted,
 }
 
@@ -51,7 +51,8 @@ Exit status:
   1    it could not be done; a sentence on standard error says why
   2    the command line cannot be understood
   3    it was done, and an answer was wrong
-  130  interrupted by Ctrl-C (the second one ends it at once)
+  130  interrupted by Ctrl-C or SIGTERM; `serve`, which ends in no other way, finishes what it
+       accepted, flushes, and ends with 0. A second one ends anything at once, with 130
 
 Results go to standard output, progress and messages to standard error.";
 
@@ -97,7 +98,10 @@ Examples:
       --listen 127.0.0.1:7117
 
 The address that is listened on is printed as one line to standard output once the agent is
-ready: with port 0 that is how to learn it.")]
+ready: with port 0 that is how to learn it.
+
+Ctrl-C or SIGTERM: requests that were accepted are answered, the drive is flushed, and the exit
+status is 0. A second one ends it at once, with 130.")]
 pub struct ServeArgs {
     /// File with the blocks of namespace 1; it must exist and is written to.
     #[arg(long, value_name = "FILE")]
@@ -277,9 +281,11 @@ pub struct BenchArgs {
 /// What to measure.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
-    /// The in-process wire: round trips between the client's network stack and the agent's.
+    /// 4 KiB reads through the whole agent, beside network stacks that only move the same bytes.
     ///
-    /// Both stacks and the wire between them run in one thread, as they do in `serve` and `demo`.
+    /// The cases `wire-…` are within the process, on one thread, as in `demo`; `tcp-…` go over
+    /// loopback TCP, still on one thread; in `served-…` the server has a thread of its own, as in
+    /// `serve`. All read at random from the same 256 MiB of memory.
     Wire(WireBenchArgs),
 }
 
@@ -303,11 +309,12 @@ pub struct WireBenchArgs {
     #[command(flatten)]
     pub output: BenchOutput,
 
-    /// Time to measure each case for.
+    /// Time to measure each case for, on each side.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     pub time: Duration,
 
-    /// Delay added to each round trip, half in each direction.
+    /// Delay added to each round trip, half in each direction; the rivals, which have none, are
+    /// skipped then.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
 }

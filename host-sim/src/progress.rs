@@ -63,15 +63,6 @@ impl Progress {
         }
     }
 
-    /// Prints a line that stays.
-    pub fn say(&mut self, line: &str) {
-        match &mut self.face {
-            Face::Hidden => {}
-            Face::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            Face::Plain(plain) => plain.line(line),
-        }
-    }
-
     /// The task is over: takes the bar off the screen.
     pub fn finish(&mut self) {
         match &mut self.face {
@@ -145,10 +136,6 @@ impl<W: Write> Plain<W> {
                 format!("{}: {} of {total} ({percent} %)", self.what, self.done)
             }
         };
-        self.line(&line);
-    }
-
-    fn line(&mut self, line: &str) {
         // Progress that cannot be shown is not worth failing for.
         let _ = writeln!(self.out, "{line}");
     }
@@ -171,11 +158,10 @@ mod tests {
         plain.start("quick", 5, start);
         plain.at(5, start);
         plain.finish();
-        plain.line("done");
         let text = String::from_utf8(plain.out).unwrap();
         assert_eq!(
             text,
-            "looking up: 20 of 200 (10 %)\nlooking up: 200 of 200 (100 %)\ndone\n"
+            "looking up: 20 of 200 (10 %)\nlooking up: 200 of 200 (100 %)\n"
         );
     }
 

@@ -6,6 +6,7 @@
 //! were accepted, flushes the drive, and ends.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub enum ServeError {
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -118,7 +119,7 @@ fn namespaces(args: &ServeArgs) -> Result<Vec<NamespaceConfig>, ServeError> {
 }
 
 /// What is turned: an agent, with whatever carries bytes to it.
-trait Machine {
+pub(crate) trait Machine {
     /// One pass.
     fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError>;
     /// Whether work is under way that ends soon.
@@ -136,9 +137,23 @@ trait Machine {
 }
 
 /// The agent on the wire, and kernel sockets relayed to it.
-struct Relayed {
+pub(crate) struct Relayed {
     simulator: Simulator,
     relay: Relay,
+}
+
+impl Relayed {
+    pub(crate) fn new(config: SimulatorConfig, address: SocketAddr) -> Result<Relayed, ServeError> {
+        let simulator = Simulator::new(config)?;
+        let relay = Relay::bind(address, Simulator::agent_address())
+            .map_err(|source| ServeError::Listen { address, source })?;
+        Ok(Relayed { simulator, relay })
+    }
+
+    /// The address listened on, with the port that the kernel chose.
+    pub(crate) fn address(&self) -> Result<SocketAddr, ServeError> {
+        self.relay.local_address().map_err(ServeError::Wait)
+    }
 }
 
 impl Machine for Relayed {
@@ -187,25 +202,16 @@ fn over_relay(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
-    let simulator = Simulator::new(SimulatorConfig {
+    let config = SimulatorConfig {
         model,
         wire: WireConfig::with_round_trip(args.rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: entropy(),
         far_connections: LARGE.connections,
-    })?;
-    let relay = Relay::bind(args.listen, Simulator::agent_address()).map_err(|source| {
-        ServeError::Listen {
-            address: args.listen,
-            source,
-        }
-    })?;
-    let address = relay.local_address().map_err(|source| ServeError::Listen {
-        address: args.listen,
-        source,
-    })?;
-    let mut machine = Relayed { simulator, relay };
+    };
+    let mut machine = Relayed::new(config, args.listen)?;
+    let address = machine.address()?;
     run(&mut machine, &address.to_string(), interrupt, out)
 }
 
@@ -312,6 +318,16 @@ fn run(
         .and_then(|()| out.flush())
         .map_err(ServeError::Print)?;
     eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
+    turn_until(machine, &clock, interrupt)?;
+    finish(machine, &clock)
+}
+
+/// Serves until it is interrupted.
+pub(crate) fn turn_until(
+    machine: &mut impl Machine,
+    clock: &Clock,
+    interrupt: &Interrupt,
+) -> Result<(), ServeError> {
     let mut busy_since_us = clock.now_us();
     while !interrupt.requested() {
         let now_us = clock.now_us();
@@ -325,10 +341,11 @@ fn run(
             sleep(machine, &pace, now_us)?;
         }
     }
-    finish(machine, &clock)
+    Ok(())
 }
 
-fn start_drive(machine: &mut impl Machine, clock: &Clock) -> Result<(), ServeError> {
+/// Turns until the drive runs.
+pub(crate) fn start_drive(machine: &mut impl Machine, clock: &Clock) -> Result<(), ServeError> {
     loop {
         match machine.drive() {
             DriverState::Running => return Ok(()),

@@ -1,7 +1,9 @@
 //! The programs of the system that a task needs, and how to get them.
 
-use crate::shell;
-use crate::{Outcome, shell::command};
+use std::process::Command;
+
+use crate::Outcome;
+use crate::shell::{self, command};
 
 /// A program, and the Debian package that has it.
 pub(crate) struct Tool {
@@ -27,14 +29,22 @@ pub(crate) const CLANG: Tool = Tool {
     package: "clang",
 };
 
+/// How long apt-get waits for a server that does not answer, in seconds, and for another one that
+/// is installing something.
+const APT_OPTIONS: &[&str] = &[
+    "-q",
+    "-o",
+    "Acquire::http::Timeout=30",
+    "-o",
+    "Acquire::https::Timeout=30",
+    "-o",
+    "DPkg::Lock::Timeout=120",
+];
+
 /// Sees to it that the tools are there: installs them where that is possible without asking
 /// anybody (root, with apt-get), else names them all in one sentence.
 pub(crate) fn ensure(tools: &[Tool]) -> Outcome {
-    let missing: Vec<&str> = tools
-        .iter()
-        .filter(|tool| !shell::has(tool.program))
-        .map(|tool| tool.package)
-        .collect();
+    let missing = missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
@@ -48,13 +58,28 @@ pub(crate) fn ensure(tools: &[Tool]) -> Outcome {
     println!("installing {list}");
     // The lists of a fresh machine are empty or old; where they cannot be fetched, what is cached
     // may still do.
-    if let Err(sentence) = shell::run(command("apt-get").args(["-q", "update"])) {
+    if let Err(sentence) = shell::run(apt_get().arg("update")) {
         println!("{sentence}");
     }
-    let mut install = command("apt-get");
-    install
-        .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=120", "install"])
-        .args(&missing);
-    shell::run(install.env("DEBIAN_FRONTEND", "noninteractive"))
-        .map_err(|sentence| format!("{sentence}; please install by hand: {list}"))
+    let by_hand = |sentence| format!("{sentence}; please install by hand: {list}");
+    shell::run(apt_get().args(["-y", "install"]).args(&missing)).map_err(by_hand)?;
+    if self::missing(tools).is_empty() {
+        Ok(())
+    } else {
+        Err(by_hand("apt-get did not bring what is missing".to_owned()))
+    }
+}
+
+/// The packages of the tools that are not there.
+fn missing(tools: &[Tool]) -> Vec<&'static str> {
+    let absent = tools.iter().filter(|tool| !shell::has(tool.program));
+    absent.map(|tool| tool.package).collect()
+}
+
+fn apt_get() -> Command {
+    let mut apt_get = command("apt-get");
+    apt_get
+        .args(APT_OPTIONS)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    apt_get
 }

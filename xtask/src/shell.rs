@@ -1,6 +1,7 @@
 //! Running other programs, and finding the folders of the workspace.
 
 use std::env;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -66,7 +67,11 @@ pub(crate) fn has_nightly() -> bool {
 /// Whether a program of that name is on the path.
 pub(crate) fn has(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let is_program = |path: PathBuf| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    env::split_paths(&path).any(|folder| is_program(folder.join(program)))
 }
 
 /// Runs a command to its end.

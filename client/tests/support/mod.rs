@@ -294,6 +294,12 @@ impl FakeAgent {
             }
             Kind::Write => {
                 let write: WriteRequest = decode_body(body).unwrap();
+                let block_bytes = BLOCK as u32;
+                if !write.offset.is_multiple_of(BLOCK as u64)
+                    || !payload.len().is_multiple_of(BLOCK)
+                {
+                    return Err((Status::Misaligned, ErrorBody::Misaligned { block_bytes }));
+                }
                 let range = self.range(write.object, write.offset, payload.len())?;
                 self.drive[range].copy_from_slice(payload);
                 ok(&WriteReply {
@@ -416,10 +422,6 @@ impl FakeAgent {
     ) -> Result<std::ops::Range<usize>, (Status, ErrorBody)> {
         if object != 7 {
             return Err((Status::NoSuchObject, ErrorBody::None));
-        }
-        if !offset.is_multiple_of(BLOCK as u64) || !length.is_multiple_of(BLOCK) {
-            let block_bytes = BLOCK as u32;
-            return Err((Status::Misaligned, ErrorBody::Misaligned { block_bytes }));
         }
         let end = offset.checked_add(length as u64);
         match end {

@@ -1,6 +1,9 @@
 //! Load generators and the rivals they are compared with.
 
-pub mod rivals;
+pub mod bare_smoltcp;
+pub mod kernel_sockets;
+pub mod served;
+pub mod source;
 pub mod wire_race;
 
 /// Bytes of a request in the network benches.

@@ -1,26 +1,41 @@
 //! `host-sim bench wire`: 4 KiB reads through the whole agent, beside what the wire alone can do.
 //!
 //! The drive is in memory, so what is measured is the path: client, network, agent, driver,
-//! model. The rivals move the same bytes and do nothing else. All take turns within one run,
-//! round after round, because the machine's speed may change from one second to the next; each
-//! figure is the median of its rounds.
+//! model. The rivals move the same bytes from the same memory and do nothing else. All take turns
+//! within one run, round after round, because the machine's speed may change from one second to
+//! the next; each figure is the median of its rounds.
+//!
+//! | case | `outboard` | its rival |
+//! |---|---|---|
+//! | `wire-depth-N` | client, agent and the wire between them on one thread | `bare-smoltcp`: two stacks of smoltcp on such a wire, on one thread |
+//! | `wire-depth-32-idle-N` | the same beside idle connections | the same beside as many |
+//! | `tcp-depth-N` | client, loopback TCP, relay and agent on one thread, in turn; nobody ever sleeps | `kernel-sockets`: both ends of a loopback connection on one thread, in turn |
+//! | `served-depth-N` | the loop of `host-sim serve` on its thread, a blocking client over loopback TCP on another; each sleeps when it has nothing to do, and the kernel wakes it | `kernel-sockets`: a blocking server on its thread, a blocking client on another |
+//!
+//! The last is what an application beside a server sees. It is also what the machine's scheduler
+//! has most say in: where two threads share a processor, or wake each other across two, figures
+//! at a depth of 1 tell of that and little else.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use client::{Client, Config};
 use dpu_firmware::limits::LARGE;
 use nvme_model::driver::DriverConfig;
-use nvme_model::model::{MemoryStore, ModelConfig, NamespaceConfig};
+use nvme_model::model::{ModelConfig, NamespaceConfig};
 
-use super::{REPLY_BYTES, SOURCE_BYTES, rivals};
+use super::bare_smoltcp::bare_smoltcp;
+use super::kernel_sockets::{OneThread, TwoThreads};
+use super::served::Served;
+use super::source::Source;
+use super::{REPLY_BYTES, SOURCE_BYTES};
 use crate::cli::{Exit, WireBenchArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::local::{LocalStream, Shared};
 use crate::random::Random;
-use crate::relay::Relay;
+use crate::relay::{ANY_LOCAL_PORT, Relay};
 use crate::report::{BenchLine, BenchReport};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
@@ -58,8 +73,25 @@ struct Contestant {
     case: String,
     who: &'static str,
     rates: Vec<f64>,
-    run: Run,
+    /// `None` for a rival that has no delay where one is asked for.
+    run: Option<Run>,
 }
+
+impl Contestant {
+    fn report(mut self) -> BenchLine {
+        self.rates.sort_by(f64::total_cmp);
+        match self.rates.get(self.rates.len() / 2) {
+            Some(&median) => BenchLine::measured("wire", &self.case, self.who, "ops_per_s", median),
+            None => BenchLine::skipped("wire", &self.case, self.who, NO_DELAY),
+        }
+    }
+}
+
+/// Who is raced against.
+const OURS: &str = "outboard";
+
+/// Why a rival does not run with `--rtt`.
+const NO_DELAY: &str = "it has no delay to add to its round trips";
 
 /// Runs the bench and prints it.
 ///
@@ -81,27 +113,26 @@ pub fn command(
             if interrupt.requested() {
                 return Ok(Exit::Interrupted);
             }
-            contestant
-                .rates
-                .push((contestant.run)(time).map_err(BenchError::World)?);
+            if let Some(run) = &mut contestant.run {
+                let rate = run(time).map_err(BenchError::World)?;
+                contestant.rates.push(rate);
+            }
             progress.at(u64::from(round) * count + at as u64 + 1);
         }
     }
     progress.finish();
     let mut report = BenchReport::new(out, args.output.json);
-    for contestant in &mut contestants {
-        contestant.rates.sort_by(f64::total_cmp);
-        let median = contestant.rates[contestant.rates.len() / 2];
-        let (case, who) = (&contestant.case, contestant.who);
-        report.add(BenchLine::measured("wire", case, who, "ops_per_s", median))?;
+    for contestant in contestants {
+        report.add(contestant.report())?;
     }
     report.finish()?;
     Ok(Exit::Success)
 }
 
-/// Who races in which case. With a delay on the wire the rivals, which have none, stay away.
+/// Who races in which case.
 fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     let rtt = args.rtt;
+    let source = Source::new();
     let mut all = Vec::new();
     let wanted = |case: &str| case.contains(&args.output.case);
     let mut add = |case: &str, who: &'static str, run: Run| {
@@ -109,7 +140,7 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
             case: case.to_string(),
             who,
             rates: Vec::new(),
-            run,
+            run: (who == OURS || rtt.is_zero()).then_some(run),
         });
     };
     let in_process = DEPTHS.map(|depth| (format!("wire-depth-{depth}"), depth, 0));
@@ -124,25 +155,33 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
         if !wanted(&case) {
             continue;
         }
-        let mut ours = Reader::new(depth, idle, rtt)?;
-        add(&case, "outboard", Box::new(move |time| ours.run(time)));
-        if rtt.is_zero() {
-            let bare = move |time| Ok(rivals::bare_smoltcp(depth, idle, time));
-            add(&case, "bare-smoltcp", Box::new(bare));
-        }
+        let mut ours = Reader::new(machine(&source, rtt, idle + 1), depth, idle)?;
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let source = source.clone();
+        let bare = move |time| Ok(bare_smoltcp(depth, idle, &source, time));
+        add(&case, "bare-smoltcp", Box::new(bare));
     }
     for depth in DEPTHS {
         let case = format!("tcp-depth-{depth}");
         if !wanted(&case) {
             continue;
         }
-        let mut ours = Relayed::new(depth, rtt)?;
-        add(&case, "outboard", Box::new(move |time| ours.run(time)));
-        if rtt.is_zero() {
-            let bare =
-                move |time| rivals::kernel_sockets(depth, time).map_err(|error| error.to_string());
-            add(&case, "kernel-sockets", Box::new(bare));
+        let mut ours = Turned::load(machine(&source, rtt, 4), depth)?;
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let mut bare = OneThread::new(depth, &source).map_err(in_words)?;
+        let run = move |time| bare.run(time).map_err(in_words);
+        add(&case, "kernel-sockets", Box::new(run));
+    }
+    for depth in DEPTHS {
+        let case = format!("served-depth-{depth}");
+        if !wanted(&case) {
+            continue;
         }
+        let mut ours = ServedReader::new(machine(&source, rtt, 4), depth)?;
+        add(&case, OURS, Box::new(move |time| ours.run(time)));
+        let mut bare = TwoThreads::new(depth, &source).map_err(in_words)?;
+        let run = move |time| bare.run(time).map_err(in_words);
+        add(&case, "kernel-sockets", Box::new(run));
     }
     if all.is_empty() {
         return Err(format!("no case's name contains {:?}", args.output.case));
@@ -150,11 +189,15 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     Ok(all)
 }
 
-fn machine(rtt: Duration, connections: usize) -> Result<Simulator, String> {
-    let store = MemoryStore::new(DRIVE_BYTES);
-    Simulator::new(SimulatorConfig {
+fn in_words(error: io::Error) -> String {
+    error.to_string()
+}
+
+/// A machine whose drive is the source.
+fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfig {
+    SimulatorConfig {
         model: ModelConfig {
-            namespaces: vec![NamespaceConfig::new(store, REPLY_BYTES as u32)],
+            namespaces: vec![NamespaceConfig::new(source.store(), REPLY_BYTES as u32)],
             ..ModelConfig::default()
         },
         wire: WireConfig::with_round_trip(rtt, 1024),
@@ -162,8 +205,11 @@ fn machine(rtt: Duration, connections: usize) -> Result<Simulator, String> {
         driver: DriverConfig::default(),
         seed: 1,
         far_connections: connections,
-    })
-    .map_err(|error| error.to_string())
+    }
+}
+
+fn simulator(config: SimulatorConfig) -> Result<Simulator, String> {
+    Simulator::new(config).map_err(|error| error.to_string())
 }
 
 /// Reads of one client in flight all the time, over whatever stream.
@@ -252,8 +298,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(depth: usize, idle: usize, rtt: Duration) -> Result<Reader, String> {
-        let shared = Shared::new(machine(rtt, idle + 1)?);
+    fn new(machine: SimulatorConfig, depth: usize, idle: usize) -> Result<Reader, String> {
+        let shared = Shared::new(simulator(machine)?);
         let told = |error: io::Error| format!("cannot reach the agent: {error}");
         let mut others = Vec::with_capacity(idle);
         for _ in 0..idle {
@@ -273,28 +319,19 @@ impl Reader {
     }
 }
 
-/// A client over the kernel's loopback, with the relay and the machine on the same thread.
-struct Relayed {
-    load: Load<Turned>,
+/// A client over the kernel's loopback, and the server on another thread.
+struct ServedReader {
+    load: Load<TcpStream>,
+    _server: Served,
 }
 
-impl Relayed {
-    fn new(depth: usize, rtt: Duration) -> Result<Relayed, String> {
-        let failed = |error: io::Error| error.to_string();
-        let machine = machine(rtt, 4)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let relay = Relay::bind(address, Simulator::agent_address()).map_err(failed)?;
-        let stream = TcpStream::connect(relay.local_address().map_err(failed)?).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        stream.set_nonblocking(true).map_err(failed)?;
-        let turned = Turned {
-            stream,
-            relay,
-            machine,
-            clock: Clock::start(),
-        };
-        Ok(Relayed {
-            load: Load::new(turned, depth)?,
+impl ServedReader {
+    fn new(machine: SimulatorConfig, depth: usize) -> Result<ServedReader, String> {
+        let server = Served::start(machine)?;
+        let load = Load::new(server.connect().map_err(in_words)?, depth)?;
+        Ok(ServedReader {
+            load,
+            _server: server,
         })
     }
 
@@ -312,6 +349,23 @@ struct Turned {
 }
 
 impl Turned {
+    /// A client over the kernel's loopback, with relay and machine on the same thread.
+    fn load(machine: SimulatorConfig, depth: usize) -> Result<Load<Turned>, String> {
+        let machine = simulator(machine)?;
+        let relay = Relay::bind(ANY_LOCAL_PORT, Simulator::agent_address()).map_err(in_words)?;
+        let address = relay.local_address().map_err(in_words)?;
+        let stream = TcpStream::connect(address).map_err(in_words)?;
+        stream.set_nodelay(true).map_err(in_words)?;
+        stream.set_nonblocking(true).map_err(in_words)?;
+        let turned = Turned {
+            stream,
+            relay,
+            machine,
+            clock: Clock::start(),
+        };
+        Load::new(turned, depth)
+    }
+
     fn turn(&mut self) -> io::Result<()> {
         let now_us = self.clock.now_us();
         self.relay.poll(now_us, self.machine.far())?;

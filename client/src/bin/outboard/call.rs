@@ -64,8 +64,11 @@ impl Call {
             reads: self.reads,
         };
         let instance = client.attach(program.id, &objects, budgets)?;
-        let outcome = client.call(instance, &args)?;
-        self.print(&outcome, output)
+        let outcome = client.call(instance, &args);
+        // Or who unloads the program right after us could find it in use.
+        let detached = client.detach(instance);
+        self.print(&outcome?, output)?;
+        Ok(detached?)
     }
 
     fn check(&self, program: &Program, args: &[u8]) -> Result<(), Failure> {

@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     File { path: PathBuf, error: io::Error },
     #[error("{0}")]
     Usage(String),
+    #[error("no program {0:?} is loaded")]
+    NoSuchProgram(String),
     #[error(
         "the drive restarted between the write and the flush, and what was written may be gone"
     )]
@@ -58,7 +60,7 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::WritesLost => 4,
             Failure::File { .. } | Failure::Stdout(_) => 5,
-            Failure::Link { .. } => 1,
+            Failure::Link { .. } | Failure::NoSuchProgram(_) => 1,
             Failure::Client(error) | Failure::AtSource { error, .. } => match error {
                 error if error.is_outcome_unknown() => 4,
                 ClientError::Unreachable { .. }
@@ -71,11 +73,13 @@ impl Failure {
     }
 
     fn remedy(&self) -> Option<&'static str> {
-        if let Failure::WritesLost = self {
-            return Some("Write it again");
-        }
-        let (Failure::Client(error) | Failure::AtSource { error, .. }) = self else {
-            return None;
+        let error = match self {
+            Failure::Client(error) | Failure::AtSource { error, .. } => error,
+            Failure::WritesLost => return Some("Write it again"),
+            Failure::NoSuchProgram(_) => {
+                return Some("`outboard programs` lists them, `outboard load` loads one");
+            }
+            _ => return None,
         };
         Some(match error {
             ClientError::Unreachable { .. } => {

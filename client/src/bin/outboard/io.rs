@@ -54,27 +54,18 @@ impl Read {
             Some(path) => Some(File::create(path).map_err(|error| failed(path, error))?),
             None => None,
         };
-        let block = u64::from(object.block_bytes);
         let mut at = self.offset;
         let mut buffer = Vec::new();
         while at < end {
-            // Whole blocks are read, and what was not asked for is cut off.
-            let first = at - at % block;
-            let last = end.min(first.saturating_add(STRETCH_BYTES - STRETCH_BYTES % block));
-            let blocks_end = last
-                .checked_next_multiple_of(block)
-                .ok_or_else(|| Failure::usage("this is beyond any drive"))?;
-            buffer.resize((blocks_end - first) as usize, 0);
-            client.read_into(object.id, first, &mut buffer)?;
-            let wanted = buffer
-                .get((at - first) as usize..(last - first) as usize)
-                .unwrap_or_default();
+            // Behind the first, stretches begin at multiples of their length.
+            let last = end.min((at - at % STRETCH_BYTES).saturating_add(STRETCH_BYTES));
+            buffer.resize((last - at) as usize, 0);
+            client.read_into(object.id, at, &mut buffer)?;
             match (&mut file, path) {
-                (Some(file), Some(path)) => {
-                    file.write_all(wanted)
-                        .map_err(|error| failed(path, error))?;
-                }
-                _ => output.bytes(wanted)?,
+                (Some(file), Some(path)) => file
+                    .write_all(&buffer)
+                    .map_err(|error| failed(path, error))?,
+                _ => output.bytes(&buffer)?,
             }
             at = last;
         }
@@ -142,9 +133,12 @@ impl Write {
     }
 
     fn not_whole(&self, at: u64, n: usize, block: usize) -> Failure {
-        let before = at - self.offset;
+        let before = match at - self.offset {
+            0 => "nothing was".to_owned(),
+            bytes => format!("its first {bytes} bytes were"),
+        };
         Failure::usage(format!(
-            "the input ends {} bytes into a block of {block}; its first {before} bytes were written. Fill it up, or use --pad",
+            "the input ends {} bytes into a block of {block}; {before} written. Fill it up, or use --pad",
             n % block
         ))
     }

@@ -15,7 +15,7 @@ use client::limits::DEFAULT_AGENT;
 use client::{Client, Config};
 use failure::Failure;
 use output::Output;
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ Sizes and offsets are bytes; K, M, G and T behind a number multiply it by 1024 o
 #[derive(Parser)]
 #[command(name = "outboard", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// Where the agent listens.
+    /// Where the agent listens; on port 7117 if it names none.
     #[arg(long, global = true, display_order = 100)]
-    #[arg(value_name = "HOST:PORT", env = "OUTBOARD_AGENT", default_value = DEFAULT_AGENT)]
+    #[arg(value_name = "HOST[:PORT]", env = "OUTBOARD_AGENT", default_value = DEFAULT_AGENT)]
     agent: String,
 
     /// Seconds to wait for the agent to answer.
@@ -119,10 +119,39 @@ fn connect(cli: &Cli) -> Result<Agent, Failure> {
         answer_timeout: Some(timeout),
         ..Config::default()
     };
-    let address = if cli.agent.contains(':') {
-        cli.agent.clone()
-    } else {
-        format!("{}:{}", cli.agent, client::limits::DEFAULT_PORT)
-    };
-    Ok(Client::connect(&address, &config)?)
+    Ok(Client::connect(&with_port(&cli.agent), &config)?)
+}
+
+/// The address with the usual port where it names none. One of IPv6 without a port has no brackets.
+fn with_port(agent: &str) -> String {
+    let port = client::limits::DEFAULT_PORT;
+    match agent.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, port).to_string(),
+        Err(_) if agent.contains(':') => agent.to_owned(),
+        Err(_) => format!("{agent}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_has_a_port() {
+        for (given, meant) in [
+            ("dpu", "dpu:7117"),
+            ("dpu:1", "dpu:1"),
+            ("10.0.0.1", "10.0.0.1:7117"),
+            ("::1", "[::1]:7117"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(with_port(given), meant);
+        }
+    }
 }

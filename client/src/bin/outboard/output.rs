@@ -49,7 +49,8 @@ impl Output {
         self.stdout.flush().map_err(Failure::Stdout)
     }
 
-    /// A table under a header; columns marked `>` in the header are aligned to the right.
+    /// A table under a header; columns marked `>` in the header are aligned to the right. Cells may
+    /// be words of whoever is at the other end, so nothing in them steers the terminal.
     pub(crate) fn table(
         &mut self,
         header: &[&str],
@@ -64,7 +65,7 @@ impl Output {
             table.set_header(header.iter().map(|name| name.trim_start_matches('>')));
         }
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.iter().map(|cell| harmless(cell)));
         }
         for (index, name) in header.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
@@ -79,6 +80,10 @@ impl Output {
         }
         Ok(())
     }
+}
+
+fn harmless(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// 1536 as `1.5 KiB`; what is not so round in bytes.
@@ -160,6 +165,15 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1 234 567");
         assert_eq!(grouped(123), "123");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_not_shown() {
+        assert_eq!(
+            harmless("a\x1b[2Jb\n\u{9b}"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}"
+        );
+        assert_eq!(harmless("Grüße"), "Grüße");
     }
 
     #[test]

@@ -153,11 +153,9 @@ pub(crate) fn find(client: &mut Agent, named: &str) -> Result<Program, Failure> 
     let by_name = programs.iter().find(|program| program.name == named);
     let id = named.parse().ok();
     let found = by_name.or_else(|| programs.iter().find(|program| Some(program.id.0) == id));
-    found.cloned().ok_or_else(|| {
-        Failure::usage(format!(
-            "no program {named:?} is loaded. `outboard programs` lists them, `outboard load` loads one"
-        ))
-    })
+    found
+        .cloned()
+        .ok_or_else(|| Failure::NoSuchProgram(named.to_owned()))
 }
 
 pub(crate) fn list(client: &mut Agent, output: &mut Output) -> Result<(), Failure> {

@@ -13,7 +13,8 @@ pub(crate) struct Stats {
     /// otherwise.
     #[arg(short, long, value_name = "SECONDS")]
     #[arg(num_args = 0..=1, default_missing_value = "1", require_equals = true)]
-    watch: Option<f64>,
+    #[arg(value_parser = period)]
+    watch: Option<Duration>,
 }
 
 /// Longest time between two looks, seconds.
@@ -39,15 +40,21 @@ impl Stats {
                 print(&now, before.as_ref(), output)?;
             }
             output.finish()?;
-            let Some(seconds) = self.watch else {
+            let Some(period) = self.watch else {
                 return Ok(());
             };
-            if !(seconds > 0.0 && seconds <= WATCH_MAX) {
-                return Err(Failure::usage("--watch needs a number of seconds above 0"));
-            }
-            thread::sleep(Duration::from_secs_f64(seconds));
+            thread::sleep(period);
             before = Some(now);
         }
+    }
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= WATCH_MAX => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("give a number of seconds above 0, at most a day's".to_owned()),
     }
 }
 

@@ -1,10 +1,9 @@
-//! What our stack is compared with: smoltcp as it comes, and the kernel's sockets.
+//! The rival in process: two stacks of smoltcp as it comes, on the wire that the agent is on.
 //!
-//! Each rival serves 64-byte requests with 4 KiB replies, both ends on this machine, and is
-//! written as one who wants it to win would write it.
+//! It serves 64-byte requests with 4 KiB replies, and is written as one who wants it to win would
+//! write it.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dpu_firmware::net::{PacketDevice, PacketReceive, PacketTransmit};
@@ -16,8 +15,8 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
-use super::{REPLY_BYTES, REQUEST_BYTES, SOURCE_BYTES};
-use crate::random::Random;
+use super::source::{RandomPages, Source};
+use super::{REPLY_BYTES, REQUEST_BYTES};
 use crate::wire::{MTU, WireConfig, WireEnd, WireReceive, WireTransmit, wire};
 
 const PORT: u16 = 4420;
@@ -32,8 +31,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// # Panics
 ///
 /// If the connections do not come about.
-pub fn bare_smoltcp(depth: usize, idle: usize, time: Duration) -> f64 {
-    let mut race = Race::new(depth, idle);
+pub fn bare_smoltcp(depth: usize, idle: usize, source: &Source, time: Duration) -> f64 {
+    let mut race = Race::new(depth, idle, source);
     race.run(time / 10);
     race.run(time)
 }
@@ -162,14 +161,12 @@ struct Race {
     answered: u64,
     request: [u8; REQUEST_BYTES],
     reply: Vec<u8>,
-    /// What replies are copied from, a random page each.
-    source: Vec<u8>,
-    random: Random,
+    pages: RandomPages,
     requests: [u8; 128 * REQUEST_BYTES],
 }
 
 impl Race {
-    fn new(depth: usize, idle: usize) -> Self {
+    fn new(depth: usize, idle: usize, source: &Source) -> Self {
         let (client_end, server_end) = wire(WireConfig::default());
         let server_address = Ipv4Addr::new(10, 0, 0, 1);
         let mut client = Stack::new(client_end, Ipv4Addr::new(10, 0, 0, 2), idle + 1);
@@ -196,8 +193,7 @@ impl Race {
             answered: 0,
             request: [7; REQUEST_BYTES],
             reply: vec![0; 64 << 10],
-            source: vec![9; SOURCE_BYTES],
-            random: Random::new(7),
+            pages: RandomPages::new(source),
             requests: [0; 128 * REQUEST_BYTES],
         };
         while !(0..=idle).all(|at| race.client.socket(at).may_send()) {
@@ -279,148 +275,8 @@ impl Race {
         self.owed += bytes / REQUEST_BYTES;
         while self.owed > 0 && socket.send_capacity() - socket.send_queue() >= REPLY_BYTES {
             self.owed -= 1;
-            let page = self.random.below((SOURCE_BYTES / REPLY_BYTES) as u64) as usize;
-            let page = &self.source[page * REPLY_BYTES..][..REPLY_BYTES];
-            socket.send_slice(page).expect("an open socket");
+            let reply = self.pages.next_page();
+            socket.send_slice(reply).expect("an open socket");
         }
-    }
-}
-
-/// Requests per second over one loopback connection of the kernel, `depth` in flight.
-///
-/// One thread is both ends in turn and so never sleeps, as client and agent are beside it: two
-/// threads that wake each other are several times slower at these sizes.
-///
-/// # Errors
-///
-/// If a socket call fails.
-pub fn kernel_sockets(depth: usize, time: Duration) -> io::Result<f64> {
-    let (mut client, mut server) = kernel_pair()?;
-    client.set_nonblocking(true)?;
-    server.set_nonblocking(true)?;
-    let mut owed = Owed::new();
-    let mut asked = Asked::new(depth);
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        if asked.to_send_bytes > 0 {
-            unless_blocked(asked.write(&mut client))?;
-        }
-        unless_blocked(owed.read(&mut server).map(|_| ()))?;
-        unless_blocked(owed.write(&mut server))?;
-        unless_blocked(asked.read(&mut client))?;
-    }
-    Ok(asked.answered as f64 / begin.elapsed().as_secs_f64())
-}
-
-fn unless_blocked(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        other => other,
-    }
-}
-
-fn kernel_pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let client = TcpStream::connect(listener.local_addr()?)?;
-    let (server, _) = listener.accept()?;
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
-    Ok((client, server))
-}
-
-/// The server's side of a kernel race: requests that came, replies that are owed.
-struct Owed {
-    requests: Vec<u8>,
-    request_bytes: usize,
-    /// Replies that are owed and not yet in the batch.
-    owed: usize,
-    batch: Vec<u8>,
-    /// Bytes of the batch that were written.
-    sent: usize,
-    /// What replies are copied from, a random page each.
-    source: Vec<u8>,
-    random: Random,
-}
-
-/// Replies that go into one write: as many as a socket's send buffer takes.
-const BATCH_REPLIES: usize = 32;
-
-impl Owed {
-    fn new() -> Self {
-        Self {
-            requests: vec![0; 128 * REQUEST_BYTES],
-            request_bytes: 0,
-            owed: 0,
-            batch: Vec::with_capacity(BATCH_REPLIES * REPLY_BYTES),
-            sent: 0,
-            source: vec![9; SOURCE_BYTES],
-            random: Random::new(7),
-        }
-    }
-
-    fn read(&mut self, stream: &mut TcpStream) -> io::Result<usize> {
-        let bytes = stream.read(&mut self.requests)?;
-        self.request_bytes += bytes;
-        self.owed += self.request_bytes / REQUEST_BYTES;
-        self.request_bytes %= REQUEST_BYTES;
-        Ok(bytes)
-    }
-
-    fn fill_batch(&mut self) {
-        self.batch.clear();
-        self.sent = 0;
-        for _ in 0..self.owed.min(BATCH_REPLIES) {
-            let page = self.random.below((SOURCE_BYTES / REPLY_BYTES) as u64) as usize;
-            self.batch
-                .extend_from_slice(&self.source[page * REPLY_BYTES..][..REPLY_BYTES]);
-            self.owed -= 1;
-        }
-    }
-
-    fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        while self.owed > 0 || self.sent < self.batch.len() {
-            if self.sent == self.batch.len() {
-                self.fill_batch();
-            }
-            self.sent += stream.write(&self.batch[self.sent..])?;
-        }
-        Ok(())
-    }
-}
-
-/// The client's side: requests that may be sent, replies that came.
-struct Asked {
-    requests: Vec<u8>,
-    replies: Vec<u8>,
-    to_send_bytes: usize,
-    partial: usize,
-    answered: u64,
-}
-
-impl Asked {
-    fn new(depth: usize) -> Self {
-        Self {
-            requests: vec![7; depth * REQUEST_BYTES],
-            replies: vec![0; 256 << 10],
-            to_send_bytes: depth * REQUEST_BYTES,
-            partial: 0,
-            answered: 0,
-        }
-    }
-
-    fn write(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        while self.to_send_bytes > 0 {
-            self.to_send_bytes -= stream.write(&self.requests[..self.to_send_bytes])?;
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        self.partial += stream.read(&mut self.replies)?;
-        let whole = self.partial / REPLY_BYTES;
-        self.partial %= REPLY_BYTES;
-        self.to_send_bytes += whole * REQUEST_BYTES;
-        self.answered += whole as u64;
-        Ok(())
     }
 }
