@@ -38,6 +38,7 @@ pub mod instruction;
 pub mod interpreter;
 pub mod isa;
 pub mod limits;
+pub mod maps;
 pub mod memory;
 pub mod meter;
 pub mod program;
@@ -58,6 +59,7 @@ pub use image::{EntryKind, Image, ImageError, ImageHeader, MapSpec};
 pub use image_builder::ImageBuilder;
 pub use instruction::Instruction;
 pub use interpreter::run;
+pub use maps::{Map, MapError, MapKind, MapOpError, MapShape};
 pub use memory::{AccessFault, AccessReason, Memory, RegionId, Right};
 pub use program::Program;
 #[cfg(feature = "rbpf")]

@@ -48,5 +48,12 @@ pub const OBJECTS_MAX: u16 = 8;
 /// Maps an image may declare.
 pub const MAPS_MAX: usize = 16;
 
-/// Bytes of one map's values, or of its keys, in all.
+/// Bytes of one map's values, or of its keys, in all; values count as rounded up to 8 where memory
+/// is laid out.
 pub const MAP_BYTES_MAX: u32 = 1 << 20;
+
+/// Bytes of a map's key: as many as a frame has.
+pub const MAP_KEY_BYTES_MAX: u32 = FRAME_BYTES as u32;
+
+/// Entries of a hash map that may share a bucket.
+pub const MAP_CHAIN_MAX: usize = 32;
