@@ -144,19 +144,18 @@ impl<'m> Table<'m> {
             last = Some(slot);
         }
         let is_crowded = length >= MAP_CHAIN_MAX;
-        let victim = if is_crowded {
-            last
-        } else {
-            self.head(header::OLDEST)
+        let (victim, refusal) = match (is_crowded, is_full) {
+            (false, false) => return Ok(()),
+            (false, true) => (self.head(header::OLDEST), MapOpError::Full),
+            (true, false) => (last, MapOpError::Crowded),
+            (true, true) => (last, MapOpError::Full),
         };
         match victim {
-            _ if !is_crowded && !is_full => Ok(()),
             Some(victim) if self.is_lru => {
                 self.remove(victim);
                 Ok(())
             }
-            _ if is_full => Err(MapOpError::Full),
-            _ => Err(MapOpError::Crowded),
+            _ => Err(refusal),
         }
     }
 
