@@ -23,6 +23,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod access;
 #[cfg(feature = "asm")]
 pub mod asm;
 pub mod check;
@@ -46,6 +47,7 @@ pub mod rbpf_engine;
 mod semantics;
 pub mod state;
 
+pub use access::{Access, AccessPlan};
 pub use check::{
     Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with,
 };
