@@ -53,21 +53,61 @@ pub(super) unsafe fn two<A: Part, B: Part, const FROM: u8>(
     }
 }
 
-/// A conditional jump. `BACK` if it goes back, and so costs.
+/// Three parts, each of which hands its result to the next as told.
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn branch<T: Test, const BACK: bool>(
+pub(super) unsafe fn three<A: Part, B: Part, C: Part, const TO_B: u8, const TO_C: u8>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+) -> At {
+    // SAFETY: the caller vouches for all of it; the decoder has seen the parts.
+    unsafe {
+        let Some(value) = A::run::<NONE>(op, m, 0) else {
+            return A::refuse(op, m, fuel);
+        };
+        if A::WRITES {
+            set(m, (*op).dst, value);
+        }
+        let second = op.add(1);
+        let Some(value) = B::run::<TO_B>(second, m, value) else {
+            return B::refuse(second, m, fuel);
+        };
+        if B::WRITES {
+            set(m, (*second).dst, value);
+        }
+        let third = op.add(2);
+        let Some(value) = C::run::<TO_C>(third, m, value) else {
+            return C::refuse(third, m, fuel);
+        };
+        if C::WRITES {
+            set(m, (*third).dst, value);
+        }
+        next(op.add(3), m, fuel)
+    }
+}
+
+/// Where a conditional jump leads: forth.
+pub(super) const FORTH: u8 = 0;
+/// Back, and so it costs.
+pub(super) const BACK: u8 = 1;
+/// Forth, and behind it lies a jump back, so that it ends a loop.
+pub(super) const LOOP_END: u8 = 2;
+
+/// A conditional jump.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn branch<T: Test, const WAY: u8>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
 ) -> At {
     // SAFETY: the caller vouches for all of it.
     unsafe {
-        if T::holds::<NONE>(op, m, 0) {
-            return jump::<BACK>(op, m, fuel, (*op).offset as isize);
-        }
-        next(op.add(1), m, fuel)
+        let holds = T::holds::<NONE>(op, m, 0);
+        part_ways::<WAY>(op, m, fuel, holds)
     }
 }
 
@@ -75,7 +115,7 @@ pub(super) unsafe fn branch<T: Test, const BACK: bool>(
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const BACK: bool>(
+pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const WAY: u8>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
@@ -88,11 +128,31 @@ pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const BACK: b
         if A::WRITES {
             set(m, (*op).dst, value);
         }
-        let second = op.add(1);
-        if T::holds::<FROM>(second, m, value) {
-            return jump::<BACK>(second, m, fuel, (*second).offset as isize);
+        let holds = T::holds::<FROM>(op.add(1), m, value);
+        part_ways::<WAY>(op.add(1), m, fuel, holds)
+    }
+}
+
+/// Goes on from a conditional jump.
+///
+/// # Safety
+/// As `Handler`, and of a loop's end the decoder has seen the jump back.
+#[inline(always)]
+unsafe fn part_ways<const WAY: u8>(op: *const Op, m: *mut Machine, fuel: i64, holds: bool) -> At {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        if holds {
+            let distance = (*op).offset as isize;
+            if WAY == BACK {
+                return jump::<true>(op, m, fuel, distance);
+            }
+            return jump::<false>(op, m, fuel, distance);
         }
-        next(op.add(2), m, fuel)
+        let behind = op.add(1);
+        if WAY == LOOP_END {
+            return jump::<true>(behind, m, fuel, (*behind).imm as isize);
+        }
+        next(behind, m, fuel)
     }
 }
 
@@ -100,9 +160,9 @@ pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const BACK: b
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn always<const BACK: bool>(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn always<const IS_BACK: bool>(op: *const Op, m: *mut Machine, fuel: i64) -> At {
     // SAFETY: the caller vouches for all of it.
-    unsafe { jump::<BACK>(op, m, fuel, (*op).imm as isize) }
+    unsafe { jump::<IS_BACK>(op, m, fuel, (*op).imm as isize) }
 }
 
 /// Goes `distance` slots from the next one, as the meter has it: pay first.
@@ -110,11 +170,16 @@ pub(super) unsafe fn always<const BACK: bool>(op: *const Op, m: *mut Machine, fu
 /// # Safety
 /// As `Handler`, and the decoder has seen the target.
 #[inline(always)]
-unsafe fn jump<const BACK: bool>(op: *const Op, m: *mut Machine, fuel: i64, distance: isize) -> At {
+unsafe fn jump<const IS_BACK: bool>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+    distance: isize,
+) -> At {
     // SAFETY: the caller vouches for all of it.
     unsafe {
         let target = op.offset(distance + 1);
-        if BACK {
+        if IS_BACK {
             // From s to t costs s - t + 1.
             let paid = fuel + distance as i64;
             if paid < 0 {

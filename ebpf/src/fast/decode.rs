@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::control;
 use super::op::{Handler, Op};
-use super::select::{self, Candidate, Reach};
+use super::select::{self, Candidate, Reach, Way};
 use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::isa::{self, Slot, call, op, wide};
@@ -64,7 +64,8 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// A program in decoded form, in an area that its maker gave.
+/// A program in decoded form, borrowed from an area that its maker gave or from a
+/// [`DecodedStore`].
 #[derive(Clone, Copy, Debug)]
 pub struct Decoded<'a> {
     /// One for each slot, and the sentinel.
@@ -115,7 +116,7 @@ impl<'a> Decoded<'a> {
             has_proofs |= decoder.is_proved(pc);
         }
         for (pc, place) in (0..).zip(ops.iter_mut()) {
-            if let Some(run) = decoder.pair_at(pc) {
+            if let Some(run) = decoder.several_at(pc) {
                 place.run = run;
             }
         }
@@ -137,6 +138,74 @@ impl<'a> Decoded<'a> {
     #[must_use]
     pub const fn has_proofs(&self) -> bool {
         self.has_proofs
+    }
+}
+
+/// Room of its own for a program in decoded form, for whoever keeps programs in a pool: a
+/// [`Decoded`] is lent from it for each run. `OPS` is [`Decoded::ops_for`] the most slots.
+#[derive(Debug)]
+pub struct DecodedStore<const OPS: usize> {
+    ops: [Op; OPS],
+    /// What was decoded last, if it was: its slots and the rest of what [`Decoded`] holds.
+    kept: Option<Kept>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    ops: usize,
+    checked: Checked,
+    scratch_base: u64,
+    has_proofs: bool,
+}
+
+impl<const OPS: usize> Default for DecodedStore<OPS> {
+    fn default() -> Self {
+        DecodedStore::new()
+    }
+}
+
+impl<const OPS: usize> DecodedStore<OPS> {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> DecodedStore<OPS> {
+        DecodedStore {
+            ops: [Op::EMPTY; OPS],
+            kept: None,
+        }
+    }
+
+    /// Decodes a program into it, in place of what it held.
+    ///
+    /// # Errors
+    /// As [`Decoded::new`]; then it is empty.
+    pub fn decode(
+        &mut self,
+        program: &Program<'_>,
+        plan: &AccessPlan,
+        isolation: Isolation,
+    ) -> Result<(), DecodeError> {
+        self.kept = None;
+        let decoded = Decoded::new(program, plan, isolation, &mut self.ops)?;
+        let kept = Kept {
+            ops: decoded.ops.len(),
+            checked: decoded.checked.clone(),
+            scratch_base: decoded.scratch_base,
+            has_proofs: decoded.has_proofs,
+        };
+        self.kept = Some(kept);
+        Ok(())
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn get(&self) -> Option<Decoded<'_>> {
+        let kept = self.kept.as_ref()?;
+        Some(Decoded {
+            ops: self.ops.get(..kept.ops)?,
+            checked: &kept.checked,
+            scratch_base: kept.scratch_base,
+            has_proofs: kept.has_proofs,
+        })
     }
 }
 
@@ -257,7 +326,7 @@ impl Decoder<'_, '_> {
                 run: control::exit,
                 ..plain
             }),
-            _ => match select::conditional(slot, slot.offset() < 0) {
+            _ => match select::conditional(slot, self.way(pc, slot)) {
                 Some(run) => {
                     self.target(pc, i64::from(slot.offset()))?;
                     Ok(Op { run, ..plain })
@@ -308,17 +377,28 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// The function that does a slot and the one behind it, if there is one.
-    fn pair_at(&self, pc: u32) -> Option<Handler> {
+    /// Where a conditional jump leads; of anything else, nothing of interest.
+    fn way(&self, pc: u32, slot: Slot) -> Way {
+        let goes_back = |next| select::always_goes_back(next) == Some(true);
+        if slot.offset() < 0 {
+            Way::Back
+        } else if self.slot(pc + 1).is_some_and(goes_back) {
+            Way::LoopEnd
+        } else {
+            Way::Forth
+        }
+    }
+
+    /// The function that does a slot and what lies behind it, if there is one.
+    fn several_at(&self, pc: u32) -> Option<Handler> {
         let candidate = |pc| {
             let slot = self.slot(pc)?;
-            Some(Candidate {
-                slot,
-                reach: self.reach(pc, slot),
-                back: slot.offset() < 0,
-            })
+            let (reach, way) = (self.reach(pc, slot), self.way(pc, slot));
+            Some(Candidate { slot, reach, way })
         };
-        select::pair(candidate(pc)?, candidate(pc + 1)?)
+        let (first, second) = (candidate(pc)?, candidate(pc + 1)?);
+        let triple = candidate(pc + 2).and_then(|third| select::triple(first, second, third));
+        triple.or_else(|| select::pair(first, second))
     }
 }
 

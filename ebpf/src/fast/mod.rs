@@ -23,6 +23,6 @@ mod parts;
 mod run;
 mod select;
 
-pub use decode::{DecodeError, Decoded, Isolation};
+pub use decode::{DecodeError, Decoded, DecodedStore, Isolation};
 pub use op::Op;
 pub use run::{run_decoded, run_proved};

@@ -25,6 +25,9 @@ pub(super) trait Part {
     /// Whether the result goes to the destination register.
     const WRITES: bool;
 
+    /// The registers whose values can be handed over to it.
+    const READS: u8 = TO_DST | TO_SRC;
+
     /// Does it and gives the result. None if it may not; then nothing has happened.
     ///
     /// # Safety
@@ -75,14 +78,18 @@ unsafe fn src<const FROM: u8>(op: *const Op, m: *const Machine, handed: u64) -> 
 
 /// Arithmetic on two operands, in both widths.
 pub(super) trait Operator {
+    /// Whether the first operand matters.
+    const READS_DST: bool = true;
     fn full(a: u64, b: u64) -> u64;
     fn half(a: u32, b: u32) -> u32;
 }
 
 macro_rules! operators {
-    ($($name:ident: |$a:ident, $b:ident| $full:expr, |$c:ident, $d:ident| $half:expr;)*) => {$(
+    ($($name:ident $(($reads:literal))?:
+        |$a:ident, $b:ident| $full:expr, |$c:ident, $d:ident| $half:expr;)*) => {$(
         pub(super) struct $name;
         impl Operator for $name {
+            $(const READS_DST: bool = $reads;)?
             #[inline(always)]
             fn full($a: u64, $b: u64) -> u64 {
                 $full
@@ -102,7 +109,7 @@ operators! {
     Or: |a, b| a | b, |a, b| a | b;
     And: |a, b| a & b, |a, b| a & b;
     Xor: |a, b| a ^ b, |a, b| a ^ b;
-    Mov: |_a, b| b, |_a, b| b;
+    Mov (false): |_a, b| b, |_a, b| b;
     Lsh: |a, b| a.wrapping_shl(b as u32), |a, b| a.wrapping_shl(b);
     Rsh: |a, b| a.wrapping_shr(b as u32), |a, b| a.wrapping_shr(b);
     Arsh: |a, b| (a as i64).wrapping_shr(b as u32) as u64, |a, b| (a as i32).wrapping_shr(b) as u32;
@@ -113,9 +120,9 @@ operators! {
         |a, b| if b == 0 { 0 } else { (a as i32).wrapping_div(b as i32) as u32 };
     SignedRem: |a, b| if b == 0 { a } else { (a as i64).wrapping_rem(b as i64) as u64 },
         |a, b| if b == 0 { a } else { (a as i32).wrapping_rem(b as i32) as u32 };
-    FromByte: |_a, b| b as i8 as u64, |_a, b| b as i8 as u32;
-    FromHalf: |_a, b| b as i16 as u64, |_a, b| b as i16 as u32;
-    FromWord: |_a, b| b as i32 as u64, |_a, b| b;
+    FromByte (false): |_a, b| b as i8 as u64, |_a, b| b as i8 as u32;
+    FromHalf (false): |_a, b| b as i16 as u64, |_a, b| b as i16 as u32;
+    FromWord (false): |_a, b| b as i32 as u64, |_a, b| b;
     // Byte orders (section 4.2), all in the 64-bit form.
     Little16: |a, _b| u64::from(a as u16), |a, _b| a;
     Little32: |a, _b| u64::from(a as u32), |a, _b| a;
@@ -162,6 +169,8 @@ impl<O, const FULL: bool, const REGISTER: bool> Form<O, FULL, REGISTER> {
 
 impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for Form<O, FULL, REGISTER> {
     const WRITES: bool = true;
+    const READS: u8 =
+        (if O::READS_DST { TO_DST } else { NONE }) | (if REGISTER { TO_SRC } else { NONE });
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
@@ -326,6 +335,7 @@ pub(super) struct Load<C, const HOW: u8>(PhantomData<C>);
 
 impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
     const WRITES: bool = true;
+    const READS: u8 = TO_SRC;
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::control::{branch, one, then_branch, two};
+use super::control::{BACK, FORTH, LOOP_END, branch, one, then_branch, three, two};
 use super::op::Handler;
 use super::parts::*;
 use crate::isa::{self, Slot, alu, jmp, op};
@@ -154,28 +154,46 @@ fn with_test(opcode: u8, then: &impl WithTest) -> Option<Handler> {
     })
 }
 
-/// The function for a conditional jump that goes back or forth. None where there is no such one.
-pub(super) fn conditional(slot: Slot, back: bool) -> Option<Handler> {
-    struct Alone(bool);
+/// The function for a conditional jump that goes its way. None where there is no such one.
+pub(super) fn conditional(slot: Slot, way: Way) -> Option<Handler> {
+    struct Alone(Way);
     impl WithTest for Alone {
         fn with<T: Test>(&self) -> Handler {
-            if self.0 {
-                branch::<T, true>
-            } else {
-                branch::<T, false>
+            match self.0 {
+                Way::Forth => branch::<T, FORTH>,
+                Way::Back => branch::<T, BACK>,
+                Way::LoopEnd => branch::<T, LOOP_END>,
             }
         }
     }
-    with_test(slot.opcode(), &Alone(back))
+    with_test(slot.opcode(), &Alone(way))
 }
 
-/// One of two operations that follow each other.
+/// Where a conditional jump leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    Forth,
+    Back,
+    /// Forth, over a jump back.
+    LoopEnd,
+}
+
+/// Whether a jump without a condition goes back. None for anything else.
+pub(super) fn always_goes_back(slot: Slot) -> Option<bool> {
+    match slot.opcode() {
+        op::JA => Some(slot.offset() < 0),
+        op::GOTOL => Some(slot.imm() < 0),
+        _ => None,
+    }
+}
+
+/// One of several operations that follow each other.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) slot: Slot,
     pub(super) reach: Reach,
-    /// Of a conditional jump: it goes back.
-    pub(super) back: bool,
+    /// Of a conditional jump.
+    pub(super) way: Way,
 }
 
 /// Something to be done with the type of a part.
@@ -186,32 +204,34 @@ trait WithPart {
 /// The parts that pairs are made of: what compiled code is full of.
 fn with_common_part(candidate: Candidate, then: &impl WithPart) -> Option<Handler> {
     let Candidate { slot, reach, .. } = candidate;
-    match (slot.opcode(), reach) {
-        (op::ADD64_K, _) => then.with::<K64<Add>>(),
-        (op::ADD64_X, _) => then.with::<X64<Add>>(),
-        (op::ADD32_K, _) => then.with::<K32<Add>>(),
-        (op::ADD32_X, _) => then.with::<X32<Add>>(),
-        (op::SUB64_X, _) => then.with::<X64<Sub>>(),
-        (op::SUB64_K, _) => then.with::<K64<Sub>>(),
-        (op::MUL64_X, _) => then.with::<X64<Mul>>(),
-        (op::AND64_K, _) => then.with::<K64<And>>(),
-        (op::AND32_K, _) => then.with::<K32<And>>(),
-        (op::AND64_X, _) => then.with::<X64<And>>(),
-        (op::OR64_X, _) => then.with::<X64<Or>>(),
-        (op::XOR64_X, _) => then.with::<X64<Xor>>(),
-        (op::LSH64_K, _) => then.with::<K64<Lsh>>(),
-        (op::LSH64_X, _) => then.with::<X64<Lsh>>(),
-        (op::RSH64_K, _) => then.with::<K64<Rsh>>(),
-        (op::RSH32_K, _) => then.with::<K32<Rsh>>(),
-        (op::MOV64_K, _) => then.with::<K64<Mov>>(),
-        (op::MOV64_X, _) if slot.offset() == 0 => then.with::<X64<Mov>>(),
-        (op::MOV32_X, _) if slot.offset() == 0 => then.with::<X32<Mov>>(),
+    match slot.opcode() {
+        op::ADD64_K => then.with::<K64<Add>>(),
+        op::ADD64_X => then.with::<X64<Add>>(),
+        op::ADD32_K => then.with::<K32<Add>>(),
+        op::ADD32_X => then.with::<X32<Add>>(),
+        op::MUL64_X => then.with::<X64<Mul>>(),
+        op::AND64_K => then.with::<K64<And>>(),
+        op::AND32_K => then.with::<K32<And>>(),
+        op::OR64_X => then.with::<X64<Or>>(),
+        op::XOR64_X => then.with::<X64<Xor>>(),
+        op::LSH64_K => then.with::<K64<Lsh>>(),
+        op::LSH32_K => then.with::<K32<Lsh>>(),
+        op::RSH32_K => then.with::<K32<Rsh>>(),
+        op::ARSH32_K => then.with::<K32<Arsh>>(),
+        op::MOV32_K => then.with::<K32<Mov>>(),
+        op::MOV64_X if slot.offset() == 0 => then.with::<X64<Mov>>(),
+        op::MOV32_X if slot.offset() == 0 => then.with::<X32<Mov>>(),
+        opcode => with_common_load(opcode, reach, then),
+    }
+}
+
+/// The loads that pairs and triples are made of.
+fn with_common_load(opcode: u8, reach: Reach, then: &impl WithPart) -> Option<Handler> {
+    match (opcode, reach) {
         (op::LDXB, Reach::Proved) => then.with::<Load<u8, PROVED>>(),
-        (op::LDXH, Reach::Proved) => then.with::<Load<u16, PROVED>>(),
         (op::LDXW, Reach::Proved) => then.with::<Load<u32, PROVED>>(),
         (op::LDXDW, Reach::Proved) => then.with::<Load<u64, PROVED>>(),
         (op::LDXB, Reach::ProvedMasked) => then.with::<Load<u8, PROVED_MASKED>>(),
-        (op::LDXH, Reach::ProvedMasked) => then.with::<Load<u16, PROVED_MASKED>>(),
         (op::LDXW, Reach::ProvedMasked) => then.with::<Load<u32, PROVED_MASKED>>(),
         (op::LDXDW, Reach::ProvedMasked) => then.with::<Load<u64, PROVED_MASKED>>(),
         _ => None,
@@ -222,6 +242,26 @@ fn with_common_part(candidate: Candidate, then: &impl WithPart) -> Option<Handle
 fn handed(first: Slot, second: Slot) -> u8 {
     let to = |is: bool, what| if is { what } else { NONE };
     to(second.dst() == first.dst(), TO_DST) | to(second.src() == first.dst(), TO_SRC)
+}
+
+/// The function that does three operations which follow each other, if there is one: an address is
+/// put together, `a = b; a += c`, and loaded from.
+pub(super) fn triple(first: Candidate, second: Candidate, third: Candidate) -> Option<Handler> {
+    struct Indexed;
+    impl WithPart for Indexed {
+        fn with<L: Part>(&self) -> Option<Handler> {
+            Some(three::<X64<Mov>, X64<Add>, L, TO_DST, TO_SRC>)
+        }
+    }
+    let is_move = first.slot.opcode() == op::MOV64_X && first.slot.offset() == 0;
+    let is_sum = second.slot.opcode() == op::ADD64_X;
+    let follow =
+        handed(first.slot, second.slot) == TO_DST && handed(second.slot, third.slot) & TO_SRC != 0;
+    if is_move && is_sum && follow {
+        with_common_load(third.slot.opcode(), third.reach, &Indexed)
+    } else {
+        None
+    }
 }
 
 /// The function that does two operations which follow each other, if there is one.
@@ -238,7 +278,7 @@ impl WithPart for Second {
         match candidate.slot.class() {
             isa::JMP | isa::JMP32 => with_common_test(
                 candidate.slot.opcode(),
-                &AndJump(from, candidate.back, PhantomData::<A>),
+                &AndJump(from, candidate.way, PhantomData::<A>),
             ),
             _ => with_common_part(candidate, &AndPart(from, PhantomData::<A>)),
         }
@@ -250,25 +290,28 @@ struct AndPart<A>(u8, PhantomData<A>);
 
 impl<A: Part> WithPart for AndPart<A> {
     fn with<B: Part>(&self) -> Option<Handler> {
-        Some(match self.0 {
-            NONE => two::<A, B, NONE>,
-            TO_SRC => two::<A, B, TO_SRC>,
-            // Where both are the same register, the source may well come from the register file.
-            _ => two::<A, B, TO_DST>,
+        // What is not handed over comes from the register, which the first part has written.
+        Some(if B::READS & TO_DST != 0 && self.0 & TO_DST != 0 {
+            two::<A, B, TO_DST>
+        } else if B::READS & TO_SRC != 0 && self.0 & TO_SRC != 0 {
+            two::<A, B, TO_SRC>
+        } else {
+            two::<A, B, NONE>
         })
     }
 }
 
-/// A part, behind which a conditional jump comes, perhaps one that goes back.
-struct AndJump<A>(u8, bool, PhantomData<A>);
+/// A part, behind which a conditional jump comes, and where it leads.
+struct AndJump<A>(u8, Way, PhantomData<A>);
 
 impl<A: Part> WithTest for AndJump<A> {
     fn with<T: Test>(&self) -> Handler {
-        match (self.0, self.1) {
-            (NONE | TO_SRC, false) => then_branch::<A, T, NONE, false>,
-            (NONE | TO_SRC, true) => then_branch::<A, T, NONE, true>,
-            (_, false) => then_branch::<A, T, TO_DST, false>,
-            (_, true) => then_branch::<A, T, TO_DST, true>,
+        match (self.0 & TO_DST != 0, self.1) {
+            (false, Way::Back) => then_branch::<A, T, NONE, BACK>,
+            (true, Way::Back) => then_branch::<A, T, TO_DST, BACK>,
+            (false, Way::Forth) => then_branch::<A, T, NONE, FORTH>,
+            (true, Way::Forth) => then_branch::<A, T, TO_DST, FORTH>,
+            (_, Way::LoopEnd) => then_branch::<A, T, NONE, LOOP_END>,
         }
     }
 }
@@ -277,17 +320,14 @@ impl<A: Part> WithTest for AndJump<A> {
 fn with_common_test(opcode: u8, then: &impl WithTest) -> Option<Handler> {
     Some(match opcode {
         op::JEQ64_K => then.with::<K64<Equal>>(),
-        op::JEQ64_X => then.with::<X64<Equal>>(),
-        op::JNE64_K => then.with::<K64<NotEqual>>(),
-        op::JNE64_X => then.with::<X64<NotEqual>>(),
-        op::JGT64_K => then.with::<K64<Greater>>(),
-        op::JGT64_X => then.with::<X64<Greater>>(),
-        op::JGE64_X => then.with::<X64<GreaterOrEqual>>(),
-        op::JLT64_X => then.with::<X64<Less>>(),
-        op::JLT64_K => then.with::<K64<Less>>(),
-        op::JSGT64_K => then.with::<K64<SignedGreater>>(),
         op::JEQ32_K => then.with::<K32<Equal>>(),
+        op::JNE64_K => then.with::<K64<NotEqual>>(),
         op::JNE32_K => then.with::<K32<NotEqual>>(),
+        op::JNE64_X => then.with::<X64<NotEqual>>(),
+        op::JLT64_X => then.with::<X64<Less>>(),
+        op::JLT32_X => then.with::<X32<Less>>(),
+        op::JSLT32_K => then.with::<K32<SignedLess>>(),
+        op::JSGT32_K => then.with::<K32<SignedGreater>>(),
         _ => return None,
     })
 }
