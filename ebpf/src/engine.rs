@@ -1,5 +1,6 @@
 //! The seam behind which programs are executed.
 
+use crate::fast::{Decoded, run_decoded};
 use crate::fault::Outcome;
 use crate::host::Host;
 use crate::interpreter;
@@ -7,16 +8,16 @@ use crate::memory::Memory;
 use crate::program::Program;
 use crate::state::State;
 
-/// Something that executes programs. Engines agree on results, memory, helper calls, the meter and
-/// the faulting instruction, unless one says which of these it cannot provide.
+/// Something that executes one program, in whatever form it has been prepared. Engines agree on
+/// results, memory, helper calls, the meter and the faulting instruction, unless one says which of
+/// these it cannot provide.
 pub trait Engine {
     /// Its name, for messages and figures.
     fn name(&self) -> &'static str;
 
-    /// Runs an invocation as [`run`](crate::run) does.
+    /// Runs an invocation of the program as [`run`](crate::run) does.
     fn run<H: Host>(
         &self,
-        program: &Program<'_>,
         state: &mut State,
         memory: &mut Memory<'_>,
         host: &mut H,
@@ -24,23 +25,40 @@ pub trait Engine {
     ) -> Outcome;
 }
 
-/// The checked interpreter.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Interpreter;
+/// The checked interpreter, which takes a program as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpreter<'p>(pub Program<'p>);
 
-impl Engine for Interpreter {
+impl Engine for Interpreter<'_> {
+    fn name(&self) -> &'static str {
+        "interpreter-checked"
+    }
+
+    fn run<H: Host>(
+        &self,
+        state: &mut State,
+        memory: &mut Memory<'_>,
+        host: &mut H,
+        slice: u32,
+    ) -> Outcome {
+        interpreter::run(&self.0, state, memory, host, slice)
+    }
+}
+
+/// The interpreter of the decoded form. A program with proved accesses needs
+/// [`run_proved`](crate::fast::run_proved) and is a fault here.
+impl Engine for Decoded<'_> {
     fn name(&self) -> &'static str {
         "interpreter"
     }
 
     fn run<H: Host>(
         &self,
-        program: &Program<'_>,
         state: &mut State,
         memory: &mut Memory<'_>,
         host: &mut H,
         slice: u32,
     ) -> Outcome {
-        interpreter::run(program, state, memory, host, slice)
+        run_decoded(self, state, memory, host, slice)
     }
 }

@@ -10,6 +10,7 @@
 //! stands if the budget covers it and the run yields behind what it paid for; otherwise it is
 //! taken back and the run ends. So a slice decides only where a run pauses, never what it costs.
 
+use crate::check::Checked;
 use crate::fault::{Fault, FaultKind, Outcome};
 use crate::host::{HelperResult, Host};
 use crate::isa::{Slot, call, op, wide};
@@ -23,7 +24,7 @@ use crate::semantics::{
 use crate::state::{Phase, State};
 
 /// Why the loop was left.
-enum Stop {
+pub(crate) enum Stop {
     /// The slice is used up.
     Slice,
     /// The budget does not cover the charge of the instruction at hand.
@@ -47,16 +48,12 @@ pub fn run<H: Host>(
     host: &mut H,
     slice: u32,
 ) -> Outcome {
-    let lent = u64::from(slice).min(state.left);
-    let mut fuel = Fuel {
-        lent: lent as i64,
-        rest: state.left - lent,
-    };
+    let mut fuel = Fuel::lend(state, slice);
     let stop = match state.phase {
         Phase::Ended(outcome) => return outcome,
         Phase::Waiting => return Outcome::Waiting,
         Phase::Ready => interpret(program, state, memory, host, &mut fuel),
-        Phase::Fresh => match enter(program, state, &mut fuel) {
+        Phase::Fresh => match enter(program.checked, state, &mut fuel) {
             None => interpret(program, state, memory, host, &mut fuel),
             Some(stop) => stop,
         },
@@ -65,22 +62,34 @@ pub fn run<H: Host>(
 }
 
 /// What is left to pay from: `lent` may be negative as long as the sum is not.
-struct Fuel {
-    lent: i64,
-    rest: u64,
+pub(crate) struct Fuel {
+    pub(crate) lent: i64,
+    pub(crate) rest: u64,
+}
+
+impl Fuel {
+    /// Lends a slice from what an invocation has left.
+    #[inline(always)]
+    pub(crate) fn lend(state: &State, slice: u32) -> Fuel {
+        let lent = u64::from(slice).min(state.left);
+        Fuel {
+            lent: lent as i64,
+            rest: state.left - lent,
+        }
+    }
 }
 
 /// True if a fuel that has become negative is not covered by the rest of the budget.
 #[cold]
 #[inline(never)]
-const fn is_short(lent: i64, rest: u64) -> bool {
+pub(crate) const fn is_short(lent: i64, rest: u64) -> bool {
     rest.checked_add_signed(lent).is_none()
 }
 
 /// Pays for the entry function.
-fn enter(program: &Program<'_>, state: &mut State, fuel: &mut Fuel) -> Option<Stop> {
+pub(crate) fn enter(checked: &Checked, state: &mut State, fuel: &mut Fuel) -> Option<Stop> {
     let entry = state.pc;
-    let Some(function) = program.checked.function_at(entry) else {
+    let Some(function) = checked.function_at(entry) else {
         return Some(fault(
             entry as usize,
             FaultKind::NoFunction { target: entry },
@@ -98,7 +107,7 @@ fn enter(program: &Program<'_>, state: &mut State, fuel: &mut Fuel) -> Option<St
 }
 
 /// Brings budget and phase up to date after a run and says how it ended.
-fn settle(state: &mut State, stop: Stop, fuel: &Fuel) -> Outcome {
+pub(crate) fn settle(state: &mut State, stop: Stop, fuel: &Fuel) -> Outcome {
     state.left = fuel.rest.saturating_add_signed(fuel.lent);
     let (phase, outcome) = match stop {
         Stop::Slice => (Phase::Ready, Outcome::Yielded),
@@ -114,7 +123,7 @@ fn settle(state: &mut State, stop: Stop, fuel: &Fuel) -> Outcome {
 }
 
 #[cold]
-fn fault(pc: usize, kind: FaultKind) -> Stop {
+pub(crate) fn fault(pc: usize, kind: FaultKind) -> Stop {
     Stop::End(Outcome::Fault(Fault {
         pc: pc as u32,
         kind,

@@ -13,22 +13,28 @@
 //!
 //! Three promises hold for any bytes whatever, checked or not: no access leaves the regions it was
 //! given, the meter bounds how long a program runs, and everything that goes wrong is a value that
-//! names the instruction. There is no `unsafe` and no allocation in the crate, and no clock.
+//! names the instruction. There is no allocation in the crate, and no clock.
 //!
-//! What this crate is not: the verifier that proves a program's accesses before it runs. Until a
-//! program is proved, every access pays for its check at run time.
+//! `unsafe` is denied but in modules that open with a word on why: [`regions`] and all of [`fast`]
+//! except what chooses functions for operations. They reach registers and proved memory without
+//! checks.
+//!
+//! [`run`] is the referee: it checks every access. The second engine, [`fast`], runs a decoded form
+//! and checks the accesses that an [`AccessPlan`] does not call proved.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod access;
 #[cfg(feature = "asm")]
 pub mod asm;
 pub mod check;
 pub mod decode;
 mod disassemble;
 pub mod engine;
+pub mod fast;
 pub mod fault;
 pub mod host;
 pub mod image;
@@ -44,14 +50,17 @@ pub mod meter;
 pub mod program;
 #[cfg(feature = "rbpf")]
 pub mod rbpf_engine;
+pub mod regions;
 mod semantics;
 pub mod state;
 
+pub use access::{Access, AccessPlan};
 pub use check::{
     Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with,
 };
 pub use decode::{Field, Malformed};
 pub use engine::{Engine, Interpreter};
+pub use fast::{Decoded, Isolation, Op, run_decoded};
 pub use fault::{Fault, FaultKind, Outcome};
 pub use host::{HelperResult, HelperSpec, Host, NoHost};
 pub use image::{EntryKind, Image, ImageError, ImageHeader, MapSpec};
@@ -64,4 +73,5 @@ pub use memory::{AccessFault, AccessReason, Memory, RegionId, Right};
 pub use program::Program;
 #[cfg(feature = "rbpf")]
 pub use rbpf_engine::RbpfEngine;
+pub use regions::RegionTable;
 pub use state::State;

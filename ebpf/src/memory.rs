@@ -319,6 +319,17 @@ impl<'m> Memory<'m> {
         Some(())
     }
 
+    /// Where a region lies in the machine: its first byte, its bytes, whether it may be written.
+    #[inline(always)]
+    pub(crate) fn native(&mut self, region: usize) -> (*mut u8, u32, bool) {
+        match self.regions.get_mut(region) {
+            None | Some(Region::Absent) => (core::ptr::dangling_mut(), 0, false),
+            // No region is longer than REGION_BYTES_MAX, which 32 bits hold.
+            Some(Region::Read(bytes)) => (bytes.as_ptr().cast_mut(), bytes.len() as u32, false),
+            Some(Region::Write(bytes)) => (bytes.as_mut_ptr(), bytes.len() as u32, true),
+        }
+    }
+
     /// Why an access that failed did.
     #[cold]
     #[inline(never)]

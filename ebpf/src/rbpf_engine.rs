@@ -22,11 +22,11 @@ use crate::memory::{Memory, RegionId};
 use crate::program::Program;
 use crate::state::{Phase, State};
 
-/// rbpf's interpreter.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct RbpfEngine;
+/// rbpf's interpreter, which takes a program as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct RbpfEngine<'p>(pub Program<'p>);
 
-impl Engine for RbpfEngine {
+impl Engine for RbpfEngine<'_> {
     fn name(&self) -> &'static str {
         "rbpf"
     }
@@ -34,7 +34,6 @@ impl Engine for RbpfEngine {
     /// Runs the whole program, whatever the slice.
     fn run<H: Host>(
         &self,
-        program: &Program<'_>,
         state: &mut State,
         memory: &mut Memory<'_>,
         _: &mut H,
@@ -42,7 +41,7 @@ impl Engine for RbpfEngine {
     ) -> Outcome {
         let outcome = match state.phase {
             Phase::Ended(outcome) => return outcome,
-            Phase::Fresh => execute(program, state, memory).unwrap_or_else(|why| {
+            Phase::Fresh => execute(&self.0, state, memory).unwrap_or_else(|why| {
                 Outcome::Fault(Fault {
                     pc: 0,
                     kind: FaultKind::Engine { why },

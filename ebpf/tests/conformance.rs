@@ -7,9 +7,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use ebpf::{Fault, FaultKind, HelperResult, HelperSpec, Host, Memory, Outcome, asm};
+use ebpf::{
+    Checked, Fault, FaultKind, HelperResult, HelperSpec, Host, Isolation, Memory, Outcome, Program,
+    asm,
+};
 use support::cases::Case;
-use support::run_with;
+use support::run_guarded;
 
 /// Cases that do not hold here, each with the reason the RFC gives.
 const EXCEPTIONS: &[(&str, &str)] = &[(
@@ -46,7 +49,7 @@ fn run_case(case: &Case) -> Result<(), String> {
         None => case.raw.clone(),
     };
     let outcome = match ebpf::check(&slots, &[0], HELPERS) {
-        Ok(_) => run_with(&slots, &case.memory, 1_000_000, &mut CaseHost).outcome,
+        Ok(checked) => run_in_every_engine(&slots, &checked, &case.memory)?,
         Err(refusal) if case.error.is_some() => return matches(case, &refusal.to_string()),
         Err(refusal) => return Err(refusal.to_string()),
     };
@@ -56,6 +59,20 @@ fn run_case(case: &Case) -> Result<(), String> {
         (outcome, None) => matches(case, &outcome.to_string()),
         (outcome, Some(_)) => Err(outcome.to_string()),
     }
+}
+
+/// Runs in the referee and in the other interpreter, which must agree on everything.
+fn run_in_every_engine(slots: &[u64], checked: &Checked, memory: &[u8]) -> Result<Outcome, String> {
+    let program = Program::new(slots, checked, support::scratch(0));
+    let (budget, host) = (1_000_000, &mut CaseHost);
+    let referee = support::run_program(&program, memory, budget, u32::MAX, host, 0);
+    for isolation in [Isolation::Alone, Isolation::Shared] {
+        let fast = run_guarded(&program, isolation, memory, budget, u32::MAX, host, 0);
+        if fast != referee {
+            return Err(format!("the referee says {referee:?}, the other {fast:?}"));
+        }
+    }
+    Ok(referee.outcome)
 }
 
 /// Compares how a case failed with how it should.

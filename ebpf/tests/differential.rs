@@ -30,7 +30,7 @@ fn run_rbpf(slots: &[u64], memory: &[u8]) -> (Outcome, Vec<u8>) {
     let mut bytes = memory.to_vec();
     let mut state = State::start(&program, 0, scratch(0), 0, 0);
     let mut regions = Memory::new().with_write(RegionId::Scratch, &mut bytes);
-    let outcome = RbpfEngine.run(&program, &mut state, &mut regions, &mut NoHost, 0);
+    let outcome = RbpfEngine(program).run(&mut state, &mut regions, &mut NoHost, 0);
     (outcome, bytes)
 }
 
@@ -108,7 +108,7 @@ fn rbpf_is_not_asked_for_what_it_cannot_do() {
         let checked = check(&[0x95], &[0], &[]).unwrap();
         let program = Program::new(slots, &checked, 0);
         let mut state = State::start(&program, 0, r1, 0, 0);
-        let outcome = RbpfEngine.run(&program, &mut state, &mut Memory::new(), &mut NoHost, 0);
+        let outcome = RbpfEngine(program).run(&mut state, &mut Memory::new(), &mut NoHost, 0);
         outcome.to_string()
     };
     let text = |text: &str| asm::assemble(text).unwrap();

@@ -44,6 +44,8 @@ pub enum Step {
 pub enum Set {
     /// All of RFC 9669, and helpers.
     Full,
+    /// That, and accesses anywhere, most of which fault.
+    Stray,
     /// What rbpf 0.4.1 does as the RFC has it.
     Rbpf,
 }
@@ -104,7 +106,7 @@ fn alu(set: Set) -> BoxedStrategy<Step> {
         operand(),
     );
     step.prop_map(move |(width, op, dst, src)| {
-        if set == Set::Full {
+        if set != Set::Rbpf {
             return Step::Plain(Instruction::Alu {
                 width,
                 op,
@@ -139,7 +141,7 @@ fn negate(set: Set) -> BoxedStrategy<Step> {
     (width(), data_register())
         .prop_map(move |(width, dst)| {
             let negate = Instruction::Negate { width, dst };
-            if set == Set::Full {
+            if set != Set::Rbpf {
                 return Step::Plain(negate);
             }
             // rbpf panics on the smallest number where overflow is checked.
@@ -158,7 +160,7 @@ fn negate(set: Set) -> BoxedStrategy<Step> {
 fn swap(set: Set) -> BoxedStrategy<Step> {
     let sizes = prop_oneof![Just(Size::Half), Just(Size::Word), Just(Size::Double)];
     let orders = match set {
-        Set::Full => vec![SwapOrder::Little, SwapOrder::Big, SwapOrder::Swap],
+        Set::Full | Set::Stray => vec![SwapOrder::Little, SwapOrder::Big, SwapOrder::Swap],
         // rbpf does not know bswap.
         Set::Rbpf => vec![SwapOrder::Little, SwapOrder::Big],
     };
@@ -326,7 +328,7 @@ fn skip(set: Set) -> BoxedStrategy<Step> {
     // rbpf does not know the long jump.
     (any::<bool>(), 1..4_usize)
         .prop_map(move |(long, skip)| Step::Skip {
-            long: long && set == Set::Full,
+            long: long && set != Set::Rbpf,
             skip,
         })
         .boxed()
@@ -346,15 +348,48 @@ fn simple(set: Set) -> BoxedStrategy<Step> {
     ];
     match set {
         Set::Rbpf => shared.boxed(),
-        Set::Full => prop_oneof![
-            8 => shared,
-            1 => move_signed(),
-            1 => load_signed(),
-            2 => atomic(),
-            1 => helper(),
-        ]
-        .boxed(),
+        Set::Full | Set::Stray => {
+            let full = prop_oneof![
+                8 => shared,
+                1 => move_signed(),
+                1 => load_signed(),
+                2 => atomic(),
+                1 => helper(),
+            ];
+            if set == Set::Full {
+                full.boxed()
+            } else {
+                prop_oneof![30 => full, 1 => stray()].boxed()
+            }
+        }
     }
+}
+
+/// An access at an address near the ends of a region, or of none.
+fn stray() -> BoxedStrategy<Step> {
+    let offsets = prop_oneof![
+        4 => 0..24_u32,
+        4 => 0..MEMORY_BYTES as u32 + 8,
+        1 => Just(0xffff_fff8),
+        1 => any::<u32>(),
+    ];
+    let accesses = prop_oneof![load(), store(), load_signed(), atomic()];
+    (0..9_u64, offsets, -8..8_i16, accesses)
+        .prop_map(|(tag, at, displacement, step)| {
+            let value = WideValue::Number(tag << 32 | u64::from(at));
+            let mut access = match step {
+                Step::Plain(access) => access,
+                other => return other,
+            };
+            if let Instruction::Load { base, offset, .. }
+            | Instruction::Store { base, offset, .. }
+            | Instruction::Atomic { base, offset, .. } = &mut access
+            {
+                (*base, *offset) = (r(8), displacement);
+            }
+            Step::Several(vec![Instruction::LoadWide { dst: r(8), value }, access])
+        })
+        .boxed()
 }
 
 fn body(set: Set, functions_behind: usize) -> BoxedStrategy<Vec<Step>> {
@@ -373,7 +408,7 @@ fn body(set: Set, functions_behind: usize) -> BoxedStrategy<Vec<Step>> {
 pub fn program(set: Set) -> impl Strategy<Value = Vec<u64>> {
     let numbers = prop::collection::vec(any::<u64>(), 9);
     // rbpf's stack holds two frames, so functions call no further there.
-    let behind_second = usize::from(set == Set::Full);
+    let behind_second = usize::from(set != Set::Rbpf);
     (
         numbers,
         body(set, 2),

@@ -6,7 +6,10 @@ pub mod generate;
 pub mod reference;
 
 use ebpf::limits::STACK_BYTES;
-use ebpf::{Host, Memory, NoHost, Outcome, Program, RegionId, State, check};
+use ebpf::{
+    AccessPlan, Decoded, Engine, Host, Isolation, Memory, NoHost, Op, Outcome, Program, RegionId,
+    State, check,
+};
 
 /// All there is to say about a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +36,7 @@ pub fn run_with<H: Host>(slots: &[u64], memory: &[u8], budget: u64, host: &mut H
     )
 }
 
-/// Runs a program in slices, giving a waiting helper `resumed` as its result.
+/// Runs a program in the referee, in slices, giving a waiting helper `resumed` as its result.
 pub fn run_program<H: Host>(
     program: &Program<'_>,
     memory: &[u8],
@@ -41,6 +44,43 @@ pub fn run_program<H: Host>(
     slice: u32,
     host: &mut H,
     resumed: i64,
+) -> Ran {
+    let run = |state: &mut State, regions: &mut Memory<'_>| {
+        ebpf::run(program, state, regions, host, slice)
+    };
+    run_in(program, memory, budget, resumed, run)
+}
+
+/// As [`run_program`], decoded without any proof.
+pub fn run_guarded<H: Host>(
+    program: &Program<'_>,
+    isolation: Isolation,
+    memory: &[u8],
+    budget: u64,
+    slice: u32,
+    host: &mut H,
+    resumed: i64,
+) -> Ran {
+    let mut area = area(program);
+    let plan = AccessPlan::all_guarded();
+    let decoded = Decoded::new(program, &plan, isolation, &mut area).expect("it decodes");
+    let run =
+        |state: &mut State, regions: &mut Memory<'_>| decoded.run(state, regions, host, slice);
+    run_in(program, memory, budget, resumed, run)
+}
+
+/// Room to decode a program into.
+pub fn area(program: &Program<'_>) -> Vec<Op> {
+    vec![Op::EMPTY; Decoded::ops_for(program.slots().len())]
+}
+
+/// Runs a program by a function, again and again until it ends.
+pub fn run_in(
+    program: &Program<'_>,
+    memory: &[u8],
+    budget: u64,
+    resumed: i64,
+    mut run: impl FnMut(&mut State, &mut Memory<'_>) -> Outcome,
 ) -> Ran {
     let mut scratch_bytes = memory.to_vec();
     let mut stack = vec![0; STACK_BYTES];
@@ -50,7 +90,7 @@ pub fn run_program<H: Host>(
         let mut regions = Memory::new()
             .with_write(RegionId::Scratch, &mut scratch_bytes)
             .with_write(RegionId::Stack, &mut stack);
-        match ebpf::run(program, &mut state, &mut regions, host, slice) {
+        match run(&mut state, &mut regions) {
             Outcome::Waiting => state.resume(resumed),
             Outcome::Yielded => {}
             outcome => break outcome,

@@ -1,0 +1,28 @@
+//! The second engine: an interpreter over a decoded form, in which proved accesses carry no check.
+//!
+//! [`Decoded::new`] turns each slot of a checked program into an [`Op`]: the function that executes
+//! it and its operands. Slot and operation have the same index, so a jump is an addition and `pc`
+//! means what it means everywhere. Each function ends by jumping to the next one's; there is no
+//! loop in between where the compiler makes jumps of calls in tail position (the build script says
+//! when it does), else a small loop calls them one by one.
+//!
+//! Where two operations often follow each other, the first one's function does both and hands the
+//! value over in a machine register; the second slot keeps its own operation for jumps that lead
+//! to it. `select.rs` lists the pairs.
+//!
+//! ```text
+//!  Program, AccessPlan ─▶ Decoded::new ─▶ Decoded
+//!                                            │
+//!        State, Memory, Host ─▶ run_decoded ◀┘ ─▶ Outcome      run_proved, if something is proved
+//! ```
+
+mod control;
+mod decode;
+mod op;
+mod parts;
+mod run;
+mod select;
+
+pub use decode::{DecodeError, Decoded, DecodedStore, Isolation};
+pub use op::Op;
+pub use run::{run_decoded, run_proved};

@@ -1,0 +1,172 @@
+//! Running what was decoded, as [`run`](crate::run) runs slots.
+#![allow(unsafe_code)] // It starts the handlers, for which it makes a machine that is whole.
+
+use super::Decoded;
+use super::op::{At, Halt, Machine};
+use crate::fault::{FaultKind, Outcome};
+use crate::host::{HelperResult, Host};
+use crate::interpreter::{Fuel, Stop, enter, fault, is_short, settle};
+use crate::limits::FRAMES_MAX;
+use crate::memory::Memory;
+use crate::meter;
+use crate::regions::RegionTable;
+use crate::state::{Phase, State};
+
+/// Runs an invocation of a program in which nothing counts as proved. All else as
+/// [`run`](crate::run), bit for bit.
+///
+/// A program with proved accesses is not run: it ends in a fault that says so.
+#[inline]
+pub fn run_decoded<H: Host>(
+    decoded: &Decoded<'_>,
+    state: &mut State,
+    memory: &mut Memory<'_>,
+    host: &mut H,
+    slice: u32,
+) -> Outcome {
+    if decoded.has_proofs && state.ended().is_none() {
+        let why = "its accesses were proved, so it needs the memory they were proved for";
+        let stop = fault(state.pc as usize, FaultKind::Engine { why });
+        return settle(state, stop, &Fuel::lend(state, 0));
+    }
+    // SAFETY: nothing is proved.
+    unsafe { run_proved(decoded, state, memory, host, slice) }
+}
+
+/// Runs an invocation of a program with proved accesses, which are not checked.
+///
+/// # Safety
+/// The plan that the program was decoded with holds for this very code, and what it was proved
+/// under holds for this invocation: the state was started for this program, at an entry and with
+/// registers as the proof assumes, and has been run as no other program since; and every region
+/// of `memory` is there in every run with the rights and at least the bytes the proof counts on.
+pub unsafe fn run_proved<H: Host>(
+    decoded: &Decoded<'_>,
+    state: &mut State,
+    memory: &mut Memory<'_>,
+    host: &mut H,
+    slice: u32,
+) -> Outcome {
+    let mut fuel = Fuel::lend(state, slice);
+    let stop = match state.phase {
+        Phase::Ended(outcome) => return outcome,
+        Phase::Waiting => return Outcome::Waiting,
+        // SAFETY: the caller vouches for what is proved.
+        Phase::Ready => unsafe { execute(decoded, state, memory, host, &mut fuel) },
+        Phase::Fresh => match enter(decoded.checked, state, &mut fuel) {
+            // SAFETY: as before.
+            None => unsafe { execute(decoded, state, memory, host, &mut fuel) },
+            Some(stop) => stop,
+        },
+    };
+    settle(state, stop, &fuel)
+}
+
+/// The loop around the handlers. On return `state` holds the registers, and as `pc` what comes
+/// next.
+///
+/// # Safety
+/// As [`run_proved`].
+unsafe fn execute<H: Host>(
+    decoded: &Decoded<'_>,
+    state: &mut State,
+    memory: &mut Memory<'_>,
+    host: &mut H,
+    budget: &mut Fuel,
+) -> Stop {
+    let slots = decoded.slots();
+    if state.pc > slots {
+        return fault(state.pc as usize, FaultKind::FellOff);
+    }
+    const { assert!(FRAMES_MAX > 1) };
+    let code = decoded.ops.as_ptr();
+    let mut machine = Machine {
+        r: state.r,
+        regions: RegionTable::new(memory),
+        code,
+        slots,
+        depth: state.depth,
+        frames: state.frames.as_mut_ptr(),
+        scratch_base: decoded.scratch_base,
+        rest: budget.rest,
+        halt: Halt::Not,
+    };
+    let mut at = At {
+        op: code.wrapping_add(state.pc as usize),
+        fuel: budget.lent,
+    };
+    let stop = loop {
+        // SAFETY: `at.op` is an operation of the program: the state's slot was compared with the
+        // slots, and handlers give nothing else unless they halt. The machine is whole: its table
+        // was drawn from the memory, which nothing else has used since, and its frames are the
+        // state's, which nothing else uses meanwhile.
+        at = unsafe { ((*at.op).run)(at.op, &raw mut machine, at.fuel) };
+        let pc = (at.op.addr().wrapping_sub(code.addr())) / size_of::<super::Op>();
+        match machine.halt {
+            Halt::Not => {}
+            Halt::Exit => break Stop::End(Outcome::Exit { r0: machine.r[0] }),
+            Halt::Slice => break Stop::Slice,
+            Halt::OutOfBudget => break Stop::OutOfBudget,
+            Halt::Fault(kind) => break fault(pc, kind),
+            Halt::Denied {
+                address,
+                bytes,
+                right,
+            } => {
+                let access = memory.explain(address, u64::from(bytes), right);
+                break fault(pc, FaultKind::Access(access));
+            }
+            Halt::Helper => {
+                machine.halt = Halt::Not;
+                // SAFETY: a helper is called by an operation of the program.
+                let helper = unsafe { (*at.op).imm } as u32;
+                let stop = call_helper(pc, helper, &mut machine, memory, host, &mut at);
+                if let Some(stop) = stop {
+                    break stop;
+                }
+                // The helper had the memory.
+                machine.regions = RegionTable::new(memory);
+                at.op = at.op.wrapping_add(1);
+                if at.fuel < 0 {
+                    break Stop::Slice;
+                }
+            }
+        }
+    };
+    budget.lent = at.fuel;
+    state.r = machine.r;
+    state.depth = machine.depth;
+    state.pc = ((at.op.addr().wrapping_sub(code.addr())) / size_of::<super::Op>()) as u32;
+    stop
+}
+
+/// A helper call (section 4.3.1): it is paid, and then made.
+fn call_helper<H: Host>(
+    pc: usize,
+    helper: u32,
+    machine: &mut Machine,
+    memory: &mut Memory<'_>,
+    host: &mut H,
+    at: &mut At,
+) -> Option<Stop> {
+    let r = &mut machine.r;
+    let args = [r[1], r[2], r[3], r[4], r[5]];
+    let cost = meter::helper_cost(host.cost_length(helper, &args)) as i64;
+    let paid = at.fuel - cost;
+    if paid < 0 && is_short(paid, machine.rest) {
+        return Some(Stop::OutOfBudget);
+    }
+    at.fuel = paid;
+    match host.call(helper, args, memory) {
+        HelperResult::Return(value) => {
+            r[0] = value as u64;
+            None
+        }
+        HelperResult::Wait => Some(Stop::Waiting),
+        HelperResult::Kill(reason) => {
+            let pc = pc as u32;
+            Some(Stop::End(Outcome::Killed { pc, reason }))
+        }
+        HelperResult::Unknown => Some(fault(pc, FaultKind::UnknownHelper { helper })),
+    }
+}

@@ -1,0 +1,535 @@
+//! The decoded form and the referee in step: after every slice the same state, memory and calls.
+#![allow(unsafe_code)] // It vouches for accesses of programs that are right by the way they are made.
+
+mod support;
+
+use ebpf::fast::{DecodeError, DecodedStore, run_proved};
+use ebpf::isa::{self, Slot};
+use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
+use ebpf::{
+    AccessPlan, Decoded, Engine, Fault, FaultKind, HelperResult, HelperSpec, Host, Isolation,
+    Memory, NoHost, Op, Outcome, Program, RegionId, State, asm, check, run_decoded,
+};
+use proptest::prelude::*;
+use support::generate::{HELPER_ACTS, HELPER_WAITS, MEMORY_BYTES, Set, program};
+use support::{area, scratch};
+
+const HELPER_KILLS: u32 = 3;
+
+const HELPERS: &[HelperSpec] = &[
+    HelperSpec {
+        id: HELPER_ACTS,
+        name: "acts",
+        length_arg: Some(2),
+    },
+    HelperSpec {
+        id: HELPER_WAITS,
+        name: "waits",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: HELPER_KILLS,
+        name: "kills",
+        length_arg: None,
+    },
+];
+
+/// Writes to scratch, and keeps a trace of its calls.
+#[derive(Default)]
+struct Tracing(Vec<(u32, [u64; 5])>);
+
+impl Host for Tracing {
+    fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
+        self.0.push((helper, args));
+        match helper {
+            HELPER_WAITS => return HelperResult::Wait,
+            HELPER_KILLS => return HelperResult::Kill(9),
+            HELPER_ACTS => {}
+            _ => return HelperResult::Unknown,
+        }
+        if let Ok(bytes) = memory.write(scratch((args[0] & 63) as u32), 8) {
+            bytes.copy_from_slice(&args[1].to_le_bytes());
+        }
+        HelperResult::Return((args[0] ^ args[3]) as i64)
+    }
+
+    fn helpers(&self) -> &[HelperSpec] {
+        HELPERS
+    }
+
+    fn cost_length(&self, _: u32, args: &[u64; 5]) -> u64 {
+        args[2] & 0xfff
+    }
+}
+
+/// What an invocation has to itself.
+struct Side {
+    state: State,
+    scratch: Vec<u8>,
+    stack: Vec<u8>,
+    host: Tracing,
+}
+
+/// Read-only bytes that every program has as its arguments.
+const ARGUMENTS: [u8; 24] = [0xa5; 24];
+
+impl Side {
+    fn new(program: &Program<'_>, memory: &[u8], budget: u64) -> Side {
+        Side {
+            state: State::start(program, 0, scratch(0), memory.len() as u64, budget),
+            scratch: memory.to_vec(),
+            stack: vec![7; STACK_BYTES],
+            host: Tracing::default(),
+        }
+    }
+
+    fn run(
+        &mut self,
+        run: impl FnOnce(&mut State, &mut Memory<'_>, &mut Tracing) -> Outcome,
+    ) -> Outcome {
+        let mut memory = Memory::new()
+            .with_read(RegionId::Arguments, &ARGUMENTS)
+            .with_write(RegionId::Scratch, &mut self.scratch)
+            .with_write(RegionId::Stack, &mut self.stack);
+        run(&mut self.state, &mut memory, &mut self.host)
+    }
+}
+
+/// Slices of an invocation's runs: these in turn, then the last for ever.
+type Slices = Vec<u32>;
+
+/// How the decoded side is run.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Guarded(Isolation),
+    /// Only for programs that are right by the way they are made.
+    Proved(Isolation),
+}
+
+const HOWS: [How; 4] = [
+    How::Guarded(Isolation::Alone),
+    How::Guarded(Isolation::Shared),
+    How::Proved(Isolation::Alone),
+    How::Proved(Isolation::Shared),
+];
+
+/// Runs both and gives how they ended.
+fn compare(
+    program: &Program<'_>,
+    how: How,
+    memory: &[u8],
+    budget: u64,
+    slices: &Slices,
+) -> Result<Outcome, TestCaseError> {
+    let mut area = area(program);
+    let (plan, isolation) = match how {
+        How::Guarded(isolation) => (AccessPlan::all_guarded(), isolation),
+        How::Proved(isolation) => (plan(program.slots()), isolation),
+    };
+    let decoded = Decoded::new(program, &plan, isolation, &mut area)
+        .map_err(|why| TestCaseError::fail(why.to_string()))?;
+    let (mut ours, mut referee) = (
+        Side::new(program, memory, budget),
+        Side::new(program, memory, budget),
+    );
+    let last = slices.last().copied().unwrap_or(u32::MAX);
+    let mut slices = slices.iter().copied().chain(std::iter::repeat(last));
+    loop {
+        let slice = slices.next().unwrap_or(last);
+        let expected =
+            referee.run(|state, memory, host| ebpf::run(program, state, memory, host, slice));
+        let outcome = ours.run(|state, memory, host| match how {
+            How::Guarded(_) => decoded.run(state, memory, host, slice),
+            // SAFETY: the plan was made for this program, which was started as the generator
+            // expects, over the regions it expects.
+            How::Proved(_) => unsafe { run_proved(&decoded, state, memory, host, slice) },
+        });
+        let text = || format!("{how:?}\n{}", asm::disassemble(program.slots()));
+        prop_assert_eq!(outcome, expected, "{}", text());
+        prop_assert!(ours.state == referee.state, "{}", text());
+        prop_assert_eq!(&ours.scratch, &referee.scratch, "{}", text());
+        prop_assert!(ours.stack == referee.stack, "{}", text());
+        prop_assert_eq!(&ours.host.0, &referee.host.0, "{}", text());
+        if outcome.is_end() {
+            return Ok(outcome);
+        }
+        ours.state.resume(-5);
+        referee.state.resume(-5);
+    }
+}
+
+/// Every access proved: by r10 to the stack, by any other register to scratch. The generator makes
+/// no other ones.
+fn plan(slots: &[u64]) -> AccessPlan {
+    let mut plan = AccessPlan::all_guarded();
+    for (pc, &slot) in (0..).zip(slots) {
+        let slot = Slot(slot);
+        let base = match slot.class() {
+            isa::LDX => slot.src(),
+            isa::ST | isa::STX => slot.dst(),
+            _ => continue,
+        };
+        let region = if base == 10 {
+            RegionId::Stack
+        } else {
+            RegionId::Scratch
+        };
+        // SAFETY: see above; it is used by nothing else than `compare`.
+        unsafe { plan.assume(pc, region, base == 10) };
+    }
+    plan
+}
+
+/// Slots that look like instructions more often than chance has it.
+fn any_slot() -> impl Strategy<Value = u64> {
+    let near = (any::<u8>(), 0..12_u8, 0..12_u8, -20..20_i16, -40..40_i32)
+        .prop_map(|(opcode, dst, src, offset, imm)| Slot::new(opcode, dst, src, offset, imm).0);
+    let call = (0..2_u8, -8..8_i32).prop_map(|(src, imm)| Slot::new(0x85, 0, src, 0, imm).0);
+    prop_oneof![6 => near, 2 => call, 1 => any::<u64>(), 3 => Just(0x95)]
+}
+
+/// Slots that are a program, or nearly: such of a generated one, and some of them changed.
+fn damaged() -> impl Strategy<Value = Vec<u64>> {
+    let change = (any::<prop::sample::Index>(), 0..64_u32);
+    (program(Set::Stray), prop::collection::vec(change, 1..4)).prop_map(|(mut slots, changes)| {
+        for (index, bit) in changes {
+            let len = slots.len();
+            slots[index.index(len)] ^= 1 << bit;
+        }
+        slots
+    })
+}
+
+fn slices() -> impl Strategy<Value = Slices> {
+    prop_oneof![
+        Just(vec![u32::MAX]),
+        (0..200_u32).prop_map(|slice| vec![slice]),
+        prop::collection::vec(0..60_u32, 1..12),
+    ]
+}
+
+fn cases(number: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases: number,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// Programs that are right, proved and not.
+    #[test]
+    fn right_programs_agree(
+        slots in program(Set::Full),
+        memory in prop::collection::vec(any::<u8>(), MEMORY_BYTES),
+        slices in slices(),
+        share in 0..150_u64,
+    ) {
+        let checked = check(&slots, &[0], HELPERS).expect("generated code passes the check");
+        let program = Program::new(&slots, &checked, scratch(0));
+        for how in HOWS {
+            let outcome = compare(&program, how, &memory, 1 << 40, &slices)?;
+            prop_assert!(matches!(outcome, Outcome::Exit { .. }), "{}", outcome);
+        }
+        // And so with a budget that does not suffice, or just so.
+        let mut whole = Side::new(&program, &memory, 1 << 40);
+        while !whole.run(|s, m, h| ebpf::run(&program, s, m, h, u32::MAX)).is_end() {
+            whole.state.resume(-5);
+        }
+        let budget = whole.state.spent() * share / 100;
+        for how in HOWS {
+            compare(&program, how, &memory, budget, &slices)?;
+        }
+    }
+
+    /// Programs whose accesses go astray, into other regions, over ends, with the wrong right.
+    #[test]
+    fn stray_programs_agree(
+        slots in program(Set::Stray),
+        memory in prop::collection::vec(any::<u8>(), 8..MEMORY_BYTES),
+        slices in slices(),
+    ) {
+        let checked = check(&slots, &[0], HELPERS).expect("generated code passes the check");
+        let program = Program::new(&slots, &checked, scratch(0));
+        for how in [HOWS[0], HOWS[1]] {
+            compare(&program, how, &memory, 1 << 40, &slices)?;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(6000))]
+
+    /// Whatever the check lets through.
+    #[test]
+    fn whatever_is_checked_agrees(
+        slots in prop_oneof![prop::collection::vec(any_slot(), 1..12), damaged()],
+        memory in prop::collection::vec(any::<u8>(), 8..MEMORY_BYTES),
+        slices in slices(),
+        budget in 0..3000_u64,
+    ) {
+        if let Ok(checked) = check(&slots, &[0], HELPERS) {
+            let program = Program::new(&slots, &checked, scratch(0));
+            for how in [HOWS[0], HOWS[1]] {
+                compare(&program, how, &memory, budget, &slices)?;
+            }
+        }
+    }
+
+    /// Whatever is not checked is refused, or ends.
+    #[test]
+    fn whatever_is_not_checked_ends(
+        slots in prop_oneof![prop::collection::vec(any_slot(), 0..12), damaged()],
+        memory in prop::collection::vec(any::<u8>(), 8..MEMORY_BYTES),
+        slice in 0..100_u32,
+        start in (0..60_u32, 0..3000_u64),
+    ) {
+        let other = check(&[0x95; 40], &[0, 3, 7, 20], &[]).expect("it passes");
+        let program = Program::new(&slots, &other, scratch(0));
+        let mut area = area(&program);
+        let plan = AccessPlan::all_guarded();
+        if let Ok(decoded) = Decoded::new(&program, &plan, Isolation::Shared, &mut area) {
+            let mut side = Side::new(&program, &memory, start.1);
+            side.state = State::start(&program, start.0, scratch(0), 8, start.1);
+            let mut runs = 0;
+            while !side.run(|s, m, h| run_decoded(&decoded, s, m, h, slice)).is_end() {
+                prop_assert!(side.state.spent() <= start.1);
+                side.state.resume(0);
+                runs += 1;
+                prop_assert!(runs <= start.1);
+            }
+        }
+    }
+}
+
+/// Runs a text on both and gives how it ended.
+fn both(text: &str, budget: u64) -> Outcome {
+    let slots = asm::assemble(text).expect("the text assembles");
+    let checked = check(&slots, &[0], HELPERS).expect("the code passes the check");
+    let program = Program::new(&slots, &checked, scratch(0));
+    let mut outcomes = Vec::new();
+    for how in [HOWS[0], HOWS[1]] {
+        for slice in [0, 1, 7, u32::MAX] {
+            let outcome = compare(&program, how, &[1; 64], budget, &vec![slice]);
+            outcomes.push(outcome.unwrap_or_else(|why| panic!("{text}: {why}")));
+        }
+    }
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
+    outcomes[0]
+}
+
+#[test]
+fn ends_of_every_kind_agree() {
+    let fault = |pc, kind| Outcome::Fault(Fault { pc, kind });
+    let deep = "call local +1\nexit\ncall local -1\nexit";
+    assert_eq!(
+        both("call 3\nexit", 1000),
+        Outcome::Killed { pc: 0, reason: 9 }
+    );
+    assert_eq!(both(deep, 1000), fault(2, FaultKind::CallDepth));
+    assert_eq!(
+        both("mov r0, 3\nja -1\nexit", 9),
+        Outcome::OutOfBudget { pc: 1 }
+    );
+    assert_eq!(both("call 1\nexit", 17), Outcome::OutOfBudget { pc: 0 });
+    assert_eq!(
+        both("call 2\nmov r2, 5\nexit", 100),
+        Outcome::Exit { r0: -5_i64 as u64 }
+    );
+    assert_eq!(both("exit", 0), Outcome::OutOfBudget { pc: 0 });
+    for text in [
+        "ldxb r0, [r1+64]\nexit",
+        "mov r2, r1\nadd r2, 60\nstxdw [r2], r3\nexit",
+    ] {
+        let outcome = both(text, 1000);
+        assert!(
+            outcome
+                .to_string()
+                .ends_with("outside a region of 64 bytes"),
+            "{outcome}"
+        );
+    }
+    let outcome = both("lddw r1, 0x200000008\nstb [r1], 1\nexit", 1000);
+    assert!(
+        outcome.to_string().ends_with("which may only be read"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_host_without_a_helper_is_no_surprise() {
+    let slots = asm::assemble("mov r1, 1\ncall 3\nexit").expect("it assembles");
+    let checked = check(&slots, &[0], HELPERS).expect("it passes");
+    let program = Program::new(&slots, &checked, scratch(0));
+    let mut area = area(&program);
+    let plan = AccessPlan::all_guarded();
+    let decoded = Decoded::new(&program, &plan, Isolation::Alone, &mut area).expect("it decodes");
+    let mut state = State::start(&program, 0, 0, 0, 100);
+    let outcome = decoded.run(&mut state, &mut Memory::new(), &mut NoHost, 100);
+    let kind = FaultKind::UnknownHelper { helper: 3 };
+    assert_eq!(outcome, Outcome::Fault(Fault { pc: 1, kind }));
+    assert_eq!(
+        decoded.run(&mut state, &mut Memory::new(), &mut NoHost, 100),
+        outcome
+    );
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused() {
+    let checked = check(&[0x95; 3], &[0], &[]).expect("it passes");
+    let plan = AccessPlan::all_guarded();
+    let decode = |slots: &[u64], room: usize| {
+        let mut area = vec![Op::EMPTY; room];
+        let program = Program::new(slots, &checked, 0);
+        Decoded::new(&program, &plan, Isolation::Alone, &mut area).map(|decoded| decoded.slots())
+    };
+    assert_eq!(decode(&[0x95; 3], 4), Ok(3));
+    assert_eq!(
+        decode(&[0x95; 3], 3),
+        Err(DecodeError::AreaTooSmall { needed: 4 })
+    );
+    let long = vec![0x95; CODE_SLOTS_MAX + 1];
+    assert_eq!(decode(&long, long.len() + 1), Err(DecodeError::TooLong));
+    for slots in [
+        vec![Slot::new(0x05, 0, 0, 1, 0).0, 0x95],
+        vec![Slot::new(0x05, 0, 0, -2, 0).0, 0x95],
+        vec![Slot::new(0x06, 0, 0, 0, i32::MAX).0, 0x95],
+        vec![Slot::new(0x15, 0, 0, i16::MIN, 0).0, 0x95],
+    ] {
+        // One behind the last is the sentinel, which faults when it is reached.
+        let found = decode(&slots, 3);
+        let expected = if slots[0] == Slot::new(0x05, 0, 0, 1, 0).0 {
+            Ok(2)
+        } else {
+            Err(DecodeError::JumpOutside { pc: 0 })
+        };
+        assert_eq!(found, expected);
+    }
+    let wide = [Slot::new(0x18, 1, 0, 0, 1).0, 0x95];
+    assert_eq!(
+        decode(&wide, 3),
+        Err(DecodeError::WideWithoutHalf { pc: 0 })
+    );
+}
+
+/// A state may come from another program; then it finds faults at worst.
+#[test]
+fn the_state_of_another_program_is_no_danger() {
+    let long = "exit\n".repeat(31) + "call local -32\nexit";
+    let slots = asm::assemble(&long).expect("it assembles");
+    let checked = check(&slots, &[31], &[]).expect("it passes");
+    let program = Program::new(&slots, &checked, 0);
+    let fresh = State::start(&program, 31, 0, 0, 1000);
+    let mut inside = fresh.clone();
+    let mut stack = [0; STACK_BYTES];
+    let mut memory = Memory::new().with_write(RegionId::Stack, &mut stack);
+    let outcome = ebpf::run(&program, &mut inside, &mut memory, &mut NoHost, 2);
+    assert_eq!(outcome, Outcome::Yielded);
+    assert_eq!((inside.pc(), inside.depth()), (0, 1));
+
+    let short = [0x95];
+    let checked = check(&short, &[0], &[]).expect("it passes");
+    let program = Program::new(&short, &checked, 0);
+    let mut area = area(&program);
+    let plan = AccessPlan::all_guarded();
+    let decoded = Decoded::new(&program, &plan, Isolation::Alone, &mut area).expect("it decodes");
+    let fault = |pc, kind| Outcome::Fault(Fault { pc, kind });
+    // Its frame leads to slot 32.
+    let outcome = decoded.run(&mut inside, &mut memory, &mut NoHost, 40);
+    assert_eq!(outcome, fault(32, FaultKind::FellOff));
+    // Its next slot is 31.
+    let outcome = decoded.run(&mut fresh.clone(), &mut memory, &mut NoHost, 40);
+    assert_eq!(outcome, fault(31, FaultKind::NoFunction { target: 31 }));
+    let jump = "ja +30\n".to_owned() + &"exit\n".repeat(30) + "ja -2\nexit";
+    let slots = asm::assemble(&jump).expect("it assembles");
+    let checked = check(&slots, &[0], &[]).expect("it passes");
+    let program = Program::new(&slots, &checked, 0);
+    let mut late = State::start(&program, 0, 0, 0, 1000);
+    let outcome = ebpf::run(&program, &mut late, &mut memory, &mut NoHost, 34);
+    assert_eq!((outcome, late.pc()), (Outcome::Yielded, 30));
+    let outcome = decoded.run(&mut late, &mut memory, &mut NoHost, 40);
+    assert_eq!(outcome, fault(30, FaultKind::FellOff));
+}
+
+#[test]
+fn what_is_proved_is_not_run_as_if_it_were_not() {
+    let slots = asm::assemble("ldxb r0, [r1]\nexit").expect("it assembles");
+    let checked = check(&slots, &[0], &[]).expect("it passes");
+    let program = Program::new(&slots, &checked, 0);
+    let mut area = area(&program);
+    let plan = plan(&slots);
+    let decoded = Decoded::new(&program, &plan, Isolation::Alone, &mut area).expect("it decodes");
+    assert!(decoded.has_proofs());
+    let mut state = State::start(&program, 0, 0, 0, 100);
+    let outcome = decoded.run(&mut state, &mut Memory::new(), &mut NoHost, 100);
+    assert!(
+        outcome.to_string().contains("this engine cannot run it"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_store_lends_what_was_decoded_last() {
+    let checked = check(&[0x95; 3], &[0], &[]).expect("it passes");
+    let plan = AccessPlan::all_guarded();
+    let mut store = DecodedStore::<4>::new();
+    assert!(store.get().is_none());
+    for text in ["mov r0, 1\nexit", "mov r0, 2\nadd r0, 5\nexit"] {
+        let slots = asm::assemble(text).expect("it assembles");
+        let program = Program::new(&slots, &checked, 0);
+        store
+            .decode(&program, &plan, Isolation::Shared)
+            .expect("it decodes");
+        let decoded = store.get().expect("it is there");
+        assert_eq!(decoded.slots() as usize, slots.len());
+        let mut side = Side::new(&program, &[], 100);
+        let mut referee = Side::new(&program, &[], 100);
+        let outcome = side.run(|s, m, h| decoded.run(s, m, h, 100));
+        assert_eq!(
+            outcome,
+            referee.run(|s, m, h| ebpf::run(&program, s, m, h, 100))
+        );
+        assert!(matches!(outcome, Outcome::Exit { .. }));
+    }
+    let long = Program::new(&[0x95; 4], &checked, 0);
+    let refused = store.decode(&long, &plan, Isolation::Alone);
+    assert_eq!(refused, Err(DecodeError::AreaTooSmall { needed: 5 }));
+    assert!(store.get().is_none());
+}
+
+/// The stack does not grow with what is executed: one that held a return address for each
+/// operation would be gone after some thousands.
+#[test]
+fn operations_leave_nothing_on_the_stack() {
+    let run = || {
+        // Each kind of handler in a loop: arithmetic, accesses, calls and returns, wide loads.
+        let text = "mov r6, r1\nmov r7, 300000\nagain:\nmov r1, 7\ncall local +10\n\
+                    ldxdw r3, [r6]\nstxdw [r6+8], r3\nlock add [r6], r7\nstb [r6+15], 1\n\
+                    sdiv r3, 3\nsub r7, 1\njeq r7, 0, +1\nja again\nldxdw r0, [r6]\nexit\n\
+                    lddw r4, scratch+8\nadd r4, r1\nexit";
+        let slots = asm::assemble(text).expect("it assembles");
+        let checked = check(&slots, &[0], &[]).expect("it passes");
+        let program = Program::new(&slots, &checked, scratch(0));
+        support::run_guarded(
+            &program,
+            Isolation::Shared,
+            &[0; 24],
+            1 << 40,
+            u32::MAX,
+            &mut NoHost,
+            0,
+        )
+        .outcome
+    };
+    let thread = std::thread::Builder::new()
+        .stack_size(512 * 1024)
+        .spawn(run);
+    let outcome = thread
+        .expect("there are threads")
+        .join()
+        .expect("it does not panic");
+    let sum = (1..=300_000_u64).sum();
+    assert_eq!(outcome, Outcome::Exit { r0: sum });
+}
