@@ -46,6 +46,7 @@ pub mod program;
 pub mod rbpf_engine;
 mod semantics;
 pub mod state;
+pub mod verifier;
 
 pub use access::{Access, AccessPlan};
 pub use check::{
