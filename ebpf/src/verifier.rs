@@ -24,6 +24,8 @@ mod fixpoint;
 mod flow;
 mod refusal;
 mod scalar;
+#[cfg(test)]
+mod soundness;
 mod span;
 mod stack;
 mod state;

@@ -154,6 +154,17 @@ struct Job {
     steps: u32,
     found: [Found; CODE_SLOTS_MAX],
     guards: Vec<Guard, GUARDS_MAX>,
+    /// The states of the last pass, each before an instruction.
+    #[cfg(test)]
+    trace: std::vec::Vec<(u32, State)>,
+}
+
+#[cfg(test)]
+impl<K> Verifier<K> {
+    /// What was known before each instruction when it was last told of.
+    pub(super) fn trace(&self) -> &[(u32, State)] {
+        &self.job.trace
+    }
 }
 
 impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
@@ -176,6 +187,8 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 steps: 0,
                 found: [Found::Nothing; CODE_SLOTS_MAX],
                 guards: Vec::new(),
+                #[cfg(test)]
+                trace: std::vec::Vec::new(),
             },
         }
     }
@@ -253,6 +266,8 @@ impl Job {
         self.at = None;
         self.steps = 0;
         self.guards.clear();
+        #[cfg(test)]
+        self.trace.clear();
         self.found.fill(Found::Nothing);
         self.entries.fill(FREE);
         self.contexts.clear();
@@ -468,6 +483,10 @@ impl Job {
             let why = RefusalKind::NotChecked;
             return Err(Refusal::new(at.pc, why, &self.state.trail));
         };
+        #[cfg(test)]
+        if self.phase == Phase::Report {
+            self.trace.push((at.pc, self.state.clone()));
+        }
         let to = successors(at.pc, &instruction);
         match instruction {
             Instruction::Jump { .. } => match to.jump {
