@@ -64,7 +64,7 @@ pub const CONTEXTS_MAX: usize = 64;
 pub const STEPS_MAX: u32 = 1_000_000;
 
 /// Bounds at which the verifier stops for a while when numbers grow in a loop.
-pub const THRESHOLDS_MAX: usize = 128;
+pub const THRESHOLDS_MAX: usize = 512;
 
 /// Jumps that a refusal tells of.
 pub const TRAIL_MAX: usize = 6;

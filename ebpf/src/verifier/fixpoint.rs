@@ -124,8 +124,8 @@ enum Found {
 }
 
 /// Joins at a loop head before numbers are widened, and before they are given up.
-const CHANGES_PLAIN: u8 = 2;
-const CHANGES_WIDENED: u8 = 24;
+const CHANGES_PLAIN: u8 = 1;
+const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
 
 /// The verifier: its memory, and the job it is at.
@@ -418,10 +418,14 @@ impl Job {
                 return Ok(());
             };
             let widens = self.phase == Phase::Ascend && self.flow.is_loop(pc);
+            let thresholds;
             let how = match entry.changes {
                 _ if !widens => Join::Plain,
                 0..CHANGES_PLAIN => Join::Plain,
-                CHANGES_PLAIN..CHANGES_WIDENED => Join::Widen(self.flow.thresholds()),
+                CHANGES_PLAIN..CHANGES_WIDENED => {
+                    thresholds = self.flow.thresholds(pc);
+                    Join::Widen(&thresholds)
+                }
                 _ => Join::GiveUp,
             };
             if place.0.join(state, how) {

@@ -28,9 +28,15 @@ pub(super) struct Flow {
     ranks: [u16; CODE_SLOTS_MAX],
     /// Leaders on the way, and which successor of each comes next.
     path: [(u16, u8); CODE_SLOTS_MAX],
-    thresholds: heapless::Vec<i64, THRESHOLDS_MAX>,
+    /// Of a loop head: the highest rank of a block that leads back to it.
+    loop_ends: [u16; CODE_SLOTS_MAX],
+    /// By rising number; each with the rank of the block that compares with it.
+    thresholds: heapless::Vec<(i64, Option<u16>), THRESHOLDS_MAX>,
     slots: u32,
 }
+
+/// Bounds at which numbers in one loop stop for a while.
+pub(super) type Thresholds = heapless::Vec<i64, THRESHOLDS_MAX>;
 
 /// Where an instruction leads within its function; a call leads behind itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +52,7 @@ impl Flow {
         marks: [0; CODE_SLOTS_MAX],
         ranks: [0; CODE_SLOTS_MAX],
         path: [(0, 0); CODE_SLOTS_MAX],
+        loop_ends: [0; CODE_SLOTS_MAX],
         thresholds: heapless::Vec::new(),
         slots: 0,
     };
@@ -59,13 +66,14 @@ impl Flow {
     ) -> Result<(), Refusal> {
         self.marks.fill(0);
         self.ranks.fill(0);
+        self.loop_ends.fill(0);
         self.slots = slots.len() as u32;
-        self.collect_thresholds(slots, sizes);
         self.find_leaders(slots, checked);
         for function in checked.functions() {
             self.rank_function(slots, function.start);
         }
         self.find_meetings(slots);
+        self.collect_thresholds(slots, sizes);
         self.check_reached(slots)
     }
 
@@ -86,8 +94,14 @@ impl Flow {
         self.ranks.get(pc as usize).copied().unwrap_or(0)
     }
 
-    pub(super) fn thresholds(&self) -> &[i64] {
-        &self.thresholds
+    /// The thresholds of a loop: what is compared with in it, and the sizes of regions.
+    pub(super) fn thresholds(&self, head: u32) -> Thresholds {
+        // The blocks of a loop have ranks from its head's to that of the last one leading back.
+        let end = self.loop_ends.get(head as usize).copied().unwrap_or(0);
+        let inside = |rank: u16| self.rank(head) <= rank && rank <= end;
+        let of_loop = self.thresholds.iter().filter(|it| it.1.is_none_or(inside));
+        // As many as there are in all, so they fit.
+        of_loop.map(|&(number, _)| number).collect()
     }
 
     fn has(&self, pc: u32, mark: u8) -> bool {
@@ -178,6 +192,10 @@ impl Flow {
                 self.set(target, mark::ENTERED);
                 if self.rank(target) <= self.rank(leader) {
                     self.set(target, mark::MEETING | mark::LOOP);
+                    let rank = self.rank(leader);
+                    if let Some(known) = self.loop_ends.get_mut(target as usize) {
+                        *known = (*known).max(rank);
+                    }
                 }
             }
         }
@@ -206,12 +224,15 @@ impl Flow {
     /// Numbers that programs compare with, and their neighbours: where loops end.
     fn collect_thresholds(&mut self, slots: &[u64], sizes: &[u32]) {
         self.thresholds.clear();
-        self.add_threshold(0);
+        self.add_threshold(0, None);
         for &size in sizes {
-            self.add_threshold(i64::from(size));
+            self.add_threshold(i64::from(size), None);
         }
-        let mut pc = 0;
+        let (mut pc, mut rank) = (0, 0);
         while let Some(instruction) = decode(slots, pc) {
+            if self.is_leader(pc) {
+                rank = self.rank(pc);
+            }
             if let Instruction::JumpIf {
                 condition,
                 src: Operand::Immediate(number),
@@ -219,17 +240,17 @@ impl Flow {
             } = instruction
                 && condition != Condition::AnyBit
             {
-                self.add_threshold(i64::from(number));
+                self.add_threshold(i64::from(number), Some(rank));
             }
             pc += instruction.slots() as u32;
         }
     }
 
-    fn add_threshold(&mut self, number: i64) {
+    fn add_threshold(&mut self, number: i64, rank: Option<u16>) {
         for near in [number - 1, number, number + 1] {
-            if let Err(index) = self.thresholds.binary_search(&near) {
+            if let Err(index) = self.thresholds.binary_search(&(near, rank)) {
                 // With too many of them, numbers grow in fewer steps.
-                let _ = self.thresholds.insert(index, near);
+                let _ = self.thresholds.insert(index, (near, rank));
             }
         }
     }
