@@ -461,6 +461,27 @@ fn code_that_nothing_leads_to_is_refused() {
 }
 
 #[test]
+fn functions_that_nothing_calls_are_refused() {
+    // Slot 0 begins a function, and here another one is the entry.
+    let text = "mov r0, 0\nexit\ncall local f\nexit\nf: mov r0, 1\nexit";
+    let slots = asm::assemble(text).unwrap();
+    let checked = check(&slots, &[2], &SPECS).unwrap();
+    let mut verifier = Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX]));
+    let entries = [(EntryKind::Call, 2)];
+    let refusal = verifier
+        .verify(&slots, &checked, entries, environment())
+        .expect_err("nothing calls it");
+    assert_eq!((refusal.pc, refusal.why), (0, RefusalKind::Unreachable));
+    // Both are entries.
+    let entries = [(EntryKind::Call, 2), (EntryKind::Scan, 0)];
+    let verified = verifier.verify(&slots, &checked, entries, environment());
+    assert!(verified.is_ok());
+    // It is called by itself alone.
+    let text = "mov r0, 0\nexit\nf: call local f\nexit";
+    fails(text, 2, RefusalKind::Unreachable);
+}
+
+#[test]
 fn atomics_read_what_is_there() {
     passes(
         "stdw [r10-8], 1\nmov r1, 1\nlock fetch add [r10-8], r1\nmov r0, r1\nexit",

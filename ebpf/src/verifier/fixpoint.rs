@@ -142,7 +142,6 @@ struct Job {
     phase: Phase,
     slots: [u64; CODE_SLOTS_MAX],
     len: usize,
-    checked: Option<Checked>,
     environment: Option<Environment>,
     flow: Flow,
     contexts: Vec<Context, CONTEXTS_MAX>,
@@ -176,7 +175,6 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 phase: Phase::Idle,
                 slots: [0; CODE_SLOTS_MAX],
                 len: 0,
-                checked: None,
                 environment: None,
                 flow: Flow::EMPTY,
                 contexts: Vec::new(),
@@ -290,7 +288,8 @@ impl Job {
             };
             self.add_context(context, pc)?;
         }
-        self.checked = Some(checked.clone());
+        let starts: Vec<u32, CONTEXTS_MAX> = self.contexts.iter().map(|it| it.pc).collect();
+        Flow::check_called(slots, checked, &starts)?;
         self.environment = Some(environment);
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::refusal::{Refusal, RefusalKind};
 use super::state::Trail;
-use crate::check::Checked;
+use crate::check::{Checked, Function};
 use crate::instruction::{Condition, Instruction, Operand};
-use crate::limits::{CODE_SLOTS_MAX, THRESHOLDS_MAX};
+use crate::limits::{CODE_SLOTS_MAX, FUNCTIONS_MAX, THRESHOLDS_MAX};
 
 /// What is said of a slot.
 mod mark {
@@ -221,6 +221,43 @@ impl Flow {
         Ok(())
     }
 
+    /// Every function is an entry or is called from one that is reached.
+    pub(super) fn check_called(
+        slots: &[u64],
+        checked: &Checked,
+        entries: &[u32],
+    ) -> Result<(), Refusal> {
+        let functions = checked.functions();
+        let index_of = |start: u32| functions.iter().position(|it| it.start == start);
+        let bit = |start: u32| index_of(start).map_or(0, |index| 1_u64 << (index % 64));
+        // By function, those that it calls.
+        let mut calls = [0_u64; FUNCTIONS_MAX];
+        for (function, calls) in functions.iter().zip(&mut calls) {
+            let mut pc = function.start;
+            while let Some(instruction) = decode(slots, pc).filter(|_| pc < end_of(function)) {
+                if let Instruction::CallLocal { offset } = instruction {
+                    *calls |= bit((i64::from(pc) + 1 + i64::from(offset)) as u32);
+                }
+                pc += instruction.slots() as u32;
+            }
+        }
+        let mut reached = entries.iter().fold(0, |all, &entry| all | bit(entry));
+        for _ in functions {
+            for (index, calls) in calls.iter().enumerate() {
+                if reached >> index & 1 != 0 {
+                    reached |= calls;
+                }
+            }
+        }
+        for (index, function) in functions.iter().enumerate() {
+            if reached >> (index % 64) & 1 == 0 {
+                let why = RefusalKind::Unreachable;
+                return Err(Refusal::new(function.start, why, &Trail::new()));
+            }
+        }
+        Ok(())
+    }
+
     /// Numbers that programs compare with, and their neighbours: where loops end.
     fn collect_thresholds(&mut self, slots: &[u64], sizes: &[u32]) {
         self.thresholds.clear();
@@ -254,6 +291,12 @@ impl Flow {
             }
         }
     }
+}
+
+const _: () = assert!(FUNCTIONS_MAX <= 64, "a bit for each function");
+
+const fn end_of(function: &Function) -> u32 {
+    function.start + function.len
 }
 
 /// The instruction at a slot.

@@ -10,7 +10,15 @@ use crate::instruction::Register;
 use crate::limits::GUARDS_MAX;
 use crate::memory::RegionId;
 
-/// A program of which every access that is not guarded is proved. Only the verifier makes one.
+/// A program of which every access that is not guarded is proved. Only the verifier makes one:
+///
+/// ```compile_fail,E0451
+/// use ebpf::verifier::Verified;
+///
+/// fn forge(verified: Verified) -> Verified {
+///     Verified { guarded: 0, ..verified }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified {
     pub(super) plan: AccessPlan,
