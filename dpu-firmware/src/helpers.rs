@@ -6,6 +6,7 @@
 //! `programs/include/dpu.h`.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
+use ebpf::verifier::{Argument, HelperSignature, Length};
 use ebpf::{HelperResult, HelperSpec, Host, Memory, RegionId, Right};
 
 use crate::limits::VECTOR_MAX;
@@ -78,6 +79,83 @@ pub const HELPERS: [HelperSpec; 9] = [
         length_arg: None,
     },
 ];
+
+/// A buffer's length in bytes, in one of r1 to r5 (here counted from 1).
+const fn length_in(register: u8) -> Length {
+    Length::Argument {
+        index: register - 1,
+        unit: 1,
+    }
+}
+
+/// A buffer that is read, and copied or told of.
+const fn read(register: u8) -> Argument {
+    Argument::Read {
+        length: length_in(register),
+        pointers: false,
+    }
+}
+
+/// A helper as the verifier knows it; `most` is the most it returns, and the least an error.
+const fn signature(id: u32, arguments: [Argument; 5], most: i64) -> HelperSignature {
+    HelperSignature {
+        id,
+        arguments,
+        result_min: -ERRNO_MAX,
+        result_max: most,
+    }
+}
+
+/// The greatest error number.
+const ERRNO_MAX: i64 = 4095;
+
+/// What the helpers take and return, for the verifier. It relies on it: a helper that wrote to
+/// another argument, or returned another number, would make proofs false.
+pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
+    use Argument::{Device, Number, Read, Unused, Write};
+    let vector = Read {
+        length: Length::Argument {
+            index: 1,
+            unit: VECTOR_ENTRY_BYTES as u32,
+        },
+        pointers: true,
+    };
+    let block = Device(length_in(4));
+    let none = [Unused; 5];
+    [
+        signature(DPU_READ, [Number, Number, block, Number, Unused], 0),
+        signature(DPU_READV, [vector, Number, Unused, Unused, Unused], 0),
+        signature(DPU_SIZE, [Number, Unused, Unused, Unused, Unused], i64::MAX),
+        signature(DPU_MEMCMP, [read(3), read(3), Number, Unused, Unused], 1),
+        signature(
+            DPU_MEMCPY,
+            [Write(length_in(3)), read(3), Number, Unused, Unused],
+            0,
+        ),
+        signature(
+            DPU_FIND,
+            [read(2), Number, read(4), Number, Unused],
+            u32::MAX as i64,
+        ),
+        signature(
+            DPU_CRC32C,
+            [Number, read(3), Number, Unused, Unused],
+            u32::MAX as i64,
+        ),
+        HelperSignature {
+            id: KTIME_GET_NS,
+            arguments: none,
+            result_min: i64::MIN,
+            result_max: i64::MAX,
+        },
+        HelperSignature {
+            id: GET_PRANDOM_U32,
+            arguments: none,
+            result_min: 0,
+            result_max: u32::MAX as i64,
+        },
+    ]
+};
 
 /// Error numbers that helpers return, as Linux numbers them.
 pub mod errno {

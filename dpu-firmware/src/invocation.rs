@@ -14,6 +14,7 @@ use core::ops::{Index, IndexMut, Range};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use ebpf::verifier::{ContextLayout, ContextPointer};
 use ebpf::{Fault, Memory, Outcome, Program, RegionId, State, run};
 use nvme_model::driver::{Lba, Operation};
 use nvme_model::memory::{LentSlab, Page, PageList, Slab, SlabLoan, Transfer, two_slabs_mut};
@@ -593,6 +594,25 @@ impl IndexMut<InvocationIndex> for Invocations {
     fn index_mut(&mut self, index: InvocationIndex) -> &mut Invocation {
         self.get_mut(index)
             .expect("an invocation's index is held by its request until it ends")
+    }
+}
+
+/// What the verifier is told of `struct dpu_ctx`: where its pointers are.
+pub const CONTEXT_LAYOUT: ContextLayout = ContextLayout {
+    bytes: CONTEXT_BYTES as u32,
+    pointers: &[
+        context_pointer(0, RegionId::Arguments, false),
+        context_pointer(8, RegionId::Reply, false),
+        context_pointer(16, RegionId::Data, false),
+        context_pointer(24, RegionId::Data, true),
+    ],
+};
+
+const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
+    ContextPointer {
+        offset,
+        region,
+        end,
     }
 }
 

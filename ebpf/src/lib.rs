@@ -53,6 +53,7 @@ pub mod rbpf_engine;
 pub mod regions;
 mod semantics;
 pub mod state;
+pub mod verifier;
 
 pub use access::{Access, AccessPlan};
 pub use check::{

@@ -57,3 +57,24 @@ pub const MAP_KEY_BYTES_MAX: u32 = FRAME_BYTES as u32;
 
 /// Entries of a hash map that may share a bucket.
 pub const MAP_CHAIN_MAX: usize = 32;
+
+/// Values on the stack, registers put aside by calls among them, that the verifier knows at a time.
+pub const CELLS_MAX: usize = 64;
+
+/// States that the verifier keeps at a time: one for each point where ways meet, and those to do.
+pub const KEPT_MAX: usize = 512;
+
+/// Ways to come by calls to a function that the verifier tells apart, entries among them.
+pub const CONTEXTS_MAX: usize = 64;
+
+/// Instructions that the verifier interprets before it gives up.
+pub const STEPS_MAX: u32 = 1_000_000;
+
+/// Bounds at which the verifier stops for a while when numbers grow in a loop.
+pub const THRESHOLDS_MAX: usize = 512;
+
+/// Jumps that a refusal tells of.
+pub const TRAIL_MAX: usize = 6;
+
+/// Guarded accesses that the verifier describes; it counts all.
+pub const GUARDS_MAX: usize = 128;

@@ -1,0 +1,704 @@
+//! The proof as a job: states flow through the program until nothing new turns up.
+//!
+//! First upwards, with widening at loop heads, until what is known at each point holds however it
+//! is reached. Then the same ways are gone again three times from what was found: each pass
+//! starts afresh from the entries and takes over from the one before only what came back to loop
+//! heads. So it knows at least as much, and what was lost by widening is found again. The last
+//! pass is the only one that tells.
+//!
+//! A function is looked at once for each way of calls that leads to it (a *context*).
+
+use core::ops::DerefMut;
+
+use heapless::Vec;
+
+use super::environment::Environment;
+use super::flow::{Flow, decode, successors};
+use super::refusal::{Refusal, RefusalKind};
+use super::state::{Join, State, Trail};
+use super::transfer::{Seen, Transfer};
+use super::value::Value;
+use super::verified::{Guard, Verified};
+use crate::access::AccessPlan;
+use crate::check::Checked;
+use crate::image::EntryKind;
+use crate::instruction::{Instruction, Register};
+use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, GUARDS_MAX, KEPT_MAX, STEPS_MAX};
+use crate::memory::RegionId;
+
+/// A place for what is known at one point. The caller provides them; they hold nothing between
+/// jobs.
+#[derive(Clone, Debug)]
+pub struct Kept(State);
+
+impl Kept {
+    /// An empty place.
+    pub const EMPTY: Kept = Kept(State::EMPTY);
+}
+
+/// How far a job is.
+// There is one of them at a time, and nothing to put it into a box with.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// It is done.
+    Done(Result<Verified, Refusal>),
+}
+
+/// The passes, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// There is no job.
+    Idle,
+    /// Upwards.
+    Ascend,
+    /// Collects what comes back to loop heads.
+    Collect,
+    /// Finds again what was lost.
+    Narrow(u8),
+    /// Tells.
+    Report,
+}
+
+/// A way of calls to a function.
+#[derive(Clone, Copy, Debug)]
+struct Context {
+    /// The context it is called from; its own number for an entry.
+    parent: u8,
+    depth: u8,
+    entry: EntryKind,
+    /// The call, or the entry's first slot.
+    pc: u32,
+    /// The start of the block that the call is in.
+    leader: u32,
+}
+
+/// What a kept state is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Free,
+    /// What is known at a point.
+    Enter,
+    /// What came back to a loop head.
+    Back,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    role: Role,
+    pending: bool,
+    context: u8,
+    /// How often it changed.
+    changes: u8,
+    pc: u32,
+}
+
+const FREE: Entry = Entry {
+    role: Role::Free,
+    pending: false,
+    context: 0,
+    changes: 0,
+    pc: 0,
+};
+
+/// Where the state at hand is.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    context: u8,
+    leader: u32,
+    pc: u32,
+}
+
+/// What was found of an access in all contexts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    Nothing,
+    /// `at` where it is one number.
+    Proved {
+        region: RegionId,
+        at: Option<u32>,
+    },
+    Guarded,
+}
+
+/// Joins at a loop head before numbers are widened, and before they are given up.
+const CHANGES_PLAIN: u8 = 1;
+const CHANGES_WIDENED: u8 = 12;
+const NARROW_PASSES: u8 = 2;
+
+/// The verifier: its memory, and the job it is at.
+///
+/// `K` is `&mut [Kept]` or `Box<[Kept]>`, as a rule of [`KEPT_MAX`] places; more are not used.
+#[derive(Debug)]
+pub struct Verifier<K> {
+    kept: K,
+    job: Job,
+}
+
+#[derive(Debug)]
+struct Job {
+    phase: Phase,
+    slots: [u64; CODE_SLOTS_MAX],
+    len: usize,
+    environment: Option<Environment>,
+    flow: Flow,
+    contexts: Vec<Context, CONTEXTS_MAX>,
+    entries: [Entry; KEPT_MAX],
+    at: Option<At>,
+    state: State,
+    /// Of the jump that is taken, while the other way is looked at.
+    branched: State,
+    steps: u32,
+    found: [Found; CODE_SLOTS_MAX],
+    guards: Vec<Guard, GUARDS_MAX>,
+    /// The states of the last pass, each before an instruction.
+    #[cfg(test)]
+    trace: std::vec::Vec<(u32, State)>,
+}
+
+#[cfg(test)]
+impl<K> Verifier<K> {
+    /// What was known before each instruction when it was last told of.
+    pub(super) fn trace(&self) -> &[(u32, State)] {
+        &self.job.trace
+    }
+}
+
+impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
+    /// A verifier without a job.
+    pub const fn new(kept: K) -> Verifier<K> {
+        Verifier {
+            kept,
+            job: Job {
+                phase: Phase::Idle,
+                slots: [0; CODE_SLOTS_MAX],
+                len: 0,
+                environment: None,
+                flow: Flow::EMPTY,
+                contexts: Vec::new(),
+                entries: [FREE; KEPT_MAX],
+                at: None,
+                state: State::EMPTY,
+                branched: State::EMPTY,
+                steps: 0,
+                found: [Found::Nothing; CODE_SLOTS_MAX],
+                guards: Vec::new(),
+                #[cfg(test)]
+                trace: std::vec::Vec::new(),
+            },
+        }
+    }
+
+    /// Begins a job: `slots` is code that passed the check with `checked` as the result, entered
+    /// at `entries`. What it needs of them is copied; a job that was under way is dropped.
+    ///
+    /// # Errors
+    /// What can be seen at once: code that cannot be reached, or is not what was checked.
+    pub fn start(
+        &mut self,
+        slots: &[u64],
+        checked: &Checked,
+        entries: impl IntoIterator<Item = (EntryKind, u32)>,
+        environment: Environment,
+    ) -> Result<(), Refusal> {
+        self.job.phase = Phase::Idle;
+        self.job.prepare(slots, checked, entries, environment)?;
+        self.job.start_pass(Phase::Ascend, &mut self.kept)
+    }
+
+    /// Goes on with the job for about `budget` instructions, and at least one. Without a job there
+    /// is always more to do.
+    pub fn step(&mut self, budget: u32) -> Progress {
+        for _ in 0..budget.max(1) {
+            if self.job.phase == Phase::Idle {
+                break;
+            }
+            match self.job.step(&mut self.kept) {
+                Ok(None) => {}
+                Ok(Some(verified)) => return Progress::Done(Ok(verified)),
+                Err(refusal) => {
+                    self.job.phase = Phase::Idle;
+                    return Progress::Done(Err(refusal));
+                }
+            }
+        }
+        Progress::More
+    }
+
+    /// Begins a job and brings it to its end.
+    ///
+    /// # Errors
+    /// Why the program was refused.
+    pub fn verify(
+        &mut self,
+        slots: &[u64],
+        checked: &Checked,
+        entries: impl IntoIterator<Item = (EntryKind, u32)>,
+        environment: Environment,
+    ) -> Result<Verified, Refusal> {
+        self.start(slots, checked, entries, environment)?;
+        // Each pass takes a bounded number of steps, so this ends.
+        loop {
+            if let Progress::Done(result) = self.step(u32::MAX) {
+                return result;
+            }
+        }
+    }
+}
+
+impl Job {
+    fn prepare(
+        &mut self,
+        slots: &[u64],
+        checked: &Checked,
+        entries: impl IntoIterator<Item = (EntryKind, u32)>,
+        environment: Environment,
+    ) -> Result<(), Refusal> {
+        let not_checked = |pc| Refusal::new(pc, RefusalKind::NotChecked, &Trail::new());
+        let place = self.slots.get_mut(..slots.len());
+        let place = place.filter(|it| it.len() == checked.slots() as usize);
+        place.ok_or(not_checked(0))?.copy_from_slice(slots);
+        self.len = slots.len();
+        self.at = None;
+        self.steps = 0;
+        self.guards.clear();
+        #[cfg(test)]
+        self.trace.clear();
+        self.found.fill(Found::Nothing);
+        self.entries.fill(FREE);
+        self.contexts.clear();
+        let sizes = [
+            environment.args_bytes,
+            environment.reply_bytes,
+            environment.scratch_bytes,
+        ];
+        self.flow.explore(slots, checked, &sizes)?;
+        for (entry, pc) in entries {
+            if checked.function_at(pc).is_none() {
+                return Err(not_checked(pc));
+            }
+            let context = Context {
+                parent: self.contexts.len() as u8,
+                depth: 0,
+                entry,
+                pc,
+                leader: pc,
+            };
+            self.add_context(context, pc)?;
+        }
+        let starts: Vec<u32, CONTEXTS_MAX> = self.contexts.iter().map(|it| it.pc).collect();
+        Flow::check_called(slots, checked, &starts)?;
+        self.environment = Some(environment);
+        Ok(())
+    }
+
+    fn add_context(&mut self, context: Context, pc: u32) -> Result<u8, Refusal> {
+        let number = self.contexts.len() as u8;
+        let full = |_| Refusal::new(pc, RefusalKind::TooManyContexts, &self.state.trail);
+        self.contexts.push(context).map_err(full)?;
+        Ok(number)
+    }
+
+    /// The first states of a pass: those at the entries, and what it takes over.
+    fn start_pass(&mut self, phase: Phase, kept: &mut [Kept]) -> Result<(), Refusal> {
+        self.phase = phase;
+        for entry in &mut self.entries {
+            *entry = match (phase, entry.role) {
+                // All that was found is looked at once more.
+                (Phase::Collect, Role::Enter) => Entry {
+                    pending: true,
+                    ..*entry
+                },
+                // What came back is where the next pass begins.
+                (Phase::Narrow(_) | Phase::Report, Role::Back) => Entry {
+                    role: Role::Enter,
+                    pending: true,
+                    ..*entry
+                },
+                _ => FREE,
+            };
+        }
+        for number in 0..self.contexts.len() {
+            let context = self.contexts[number];
+            if usize::from(context.parent) != number {
+                continue;
+            }
+            self.state.copy_from(&State::EMPTY);
+            let start = super::scalar::Scalar::constant(0);
+            if let Some(r1) = Register::new(1) {
+                self.state.set(r1, Value::pointer(RegionId::Context, start));
+            }
+            self.push(number as u8, context.pc, false, kept, false)?;
+        }
+        Ok(())
+    }
+
+    /// One instruction, or the choice of the next point.
+    fn step(&mut self, kept: &mut [Kept]) -> Result<Option<Verified>, Refusal> {
+        if let Some(at) = self.at {
+            return self.interpret(at, kept).map(|()| None);
+        }
+        if let Some(index) = self.next_pending() {
+            self.pick(index, kept);
+            return Ok(None);
+        }
+        let next = match self.phase {
+            Phase::Idle => return Ok(None),
+            Phase::Ascend => Phase::Collect,
+            Phase::Collect => Phase::Narrow(1),
+            Phase::Narrow(pass) if pass < NARROW_PASSES => Phase::Narrow(pass + 1),
+            Phase::Narrow(_) => Phase::Report,
+            Phase::Report => {
+                self.phase = Phase::Idle;
+                return Ok(Some(self.verdict()));
+            }
+        };
+        self.start_pass(next, kept)?;
+        Ok(None)
+    }
+
+    /// The pending point that nothing pending leads to: in the deepest function, the first one.
+    fn next_pending(&self) -> Option<usize> {
+        let pending = self.entries.iter().enumerate().filter(|(_, it)| it.pending);
+        let order = |(_, entry): &(usize, &Entry)| {
+            let depth = self.contexts.get(usize::from(entry.context));
+            let depth = depth.map_or(0, |context| context.depth);
+            (u8::MAX - depth, entry.context, self.flow.rank(entry.pc))
+        };
+        pending.min_by_key(order).map(|(index, _)| index)
+    }
+
+    fn pick(&mut self, index: usize, kept: &[Kept]) {
+        let (Some(entry), Some(kept)) = (self.entries.get_mut(index), kept.get(index)) else {
+            return;
+        };
+        self.state.copy_from(&kept.0);
+        self.at = Some(At {
+            context: entry.context,
+            leader: entry.pc,
+            pc: entry.pc,
+        });
+        entry.pending = false;
+        let keeps = matches!(self.phase, Phase::Ascend | Phase::Collect);
+        if !(keeps && self.flow.is_meeting(entry.pc)) {
+            *entry = FREE;
+        }
+    }
+
+    /// Lets the state at hand, or the one that branched off, flow to a point.
+    fn push(
+        &mut self,
+        context: u8,
+        pc: u32,
+        back: bool,
+        kept: &mut [Kept],
+        branched: bool,
+    ) -> Result<(), Refusal> {
+        let collects = matches!(self.phase, Phase::Collect | Phase::Narrow(_));
+        let meeting = self.flow.is_meeting(pc);
+        let role = match (self.phase, back) {
+            (Phase::Report, true) => return Ok(()),
+            // It is there already, and was found to hold.
+            (Phase::Collect, false) if meeting => return Ok(()),
+            (_, true) if collects => Role::Back,
+            _ => Role::Enter,
+        };
+        let state = if branched {
+            &self.branched
+        } else {
+            &self.state
+        };
+        let same = |it: &Entry| it.role == role && it.context == context && it.pc == pc;
+        if let Some(index) = self.entries.iter().position(same) {
+            let (Some(entry), Some(place)) = (self.entries.get_mut(index), kept.get_mut(index))
+            else {
+                return Ok(());
+            };
+            let widens = self.phase == Phase::Ascend && self.flow.is_loop(pc);
+            let thresholds;
+            let how = match entry.changes {
+                _ if !widens => Join::Plain,
+                0..CHANGES_PLAIN => Join::Plain,
+                CHANGES_PLAIN..CHANGES_WIDENED => {
+                    thresholds = self.flow.thresholds(pc);
+                    Join::Widen(&thresholds)
+                }
+                _ => Join::GiveUp,
+            };
+            if place.0.join(state, how) {
+                entry.changes = entry.changes.saturating_add(1);
+                entry.pending = role == Role::Enter;
+            }
+            return Ok(());
+        }
+        let free = self.entries.iter().position(|it| it.role == Role::Free);
+        let free =
+            free.and_then(|index| Some((self.entries.get_mut(index)?, kept.get_mut(index)?)));
+        let Some((entry, place)) = free else {
+            let kept = kept.len().min(KEPT_MAX) as u32;
+            let why = RefusalKind::TooManyStates { kept };
+            return Err(Refusal::new(pc, why, &self.state.trail));
+        };
+        *entry = Entry {
+            role,
+            pending: role == Role::Enter,
+            context,
+            changes: 0,
+            pc,
+        };
+        place.0.copy_from(state);
+        Ok(())
+    }
+
+    /// Goes on at a point: there, or later if other ways lead there too.
+    fn go(&mut self, at: At, pc: u32, kept: &mut [Kept]) -> Result<(), Refusal> {
+        if !self.flow.is_leader(pc) {
+            self.at = Some(At { pc, ..at });
+        } else if self.flow.is_meeting(pc) {
+            let back = self.is_back(at.leader, pc);
+            self.at = None;
+            self.push(at.context, pc, back, kept, false)?;
+        } else {
+            self.at = Some(At {
+                leader: pc,
+                pc,
+                ..at
+            });
+        }
+        Ok(())
+    }
+
+    fn is_back(&self, leader: u32, target: u32) -> bool {
+        self.flow.rank(target) <= self.flow.rank(leader)
+    }
+
+    /// One instruction.
+    fn interpret(&mut self, at: At, kept: &mut [Kept]) -> Result<(), Refusal> {
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let why = RefusalKind::TooManySteps;
+            return Err(Refusal::new(at.pc, why, &self.state.trail));
+        }
+        let code = self.slots.get(..self.len).unwrap_or_default();
+        let Some(instruction) = decode(code, at.pc) else {
+            let why = RefusalKind::NotChecked;
+            return Err(Refusal::new(at.pc, why, &self.state.trail));
+        };
+        #[cfg(test)]
+        if self.phase == Phase::Report {
+            self.trace.push((at.pc, self.state.clone()));
+        }
+        let to = successors(at.pc, &instruction);
+        match instruction {
+            Instruction::Jump { .. } => match to.jump {
+                Some(target) => self.go(at, target, kept),
+                None => Ok(()),
+            },
+            Instruction::JumpIf { .. } => self.branch(at, &instruction, kept),
+            Instruction::CallLocal { offset } => {
+                let target = (i64::from(at.pc) + 1 + i64::from(offset)) as u32;
+                self.call(at, target, kept)
+            }
+            Instruction::Exit => self.exit(at, kept),
+            _ => {
+                let stops = self.transfer(at, false, |transfer| {
+                    transfer.apply(&instruction);
+                    transfer.stops
+                })?;
+                match to.next {
+                    Some(next) if !stops => self.go(at, next, kept),
+                    _ => {
+                        self.at = None;
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does something to the state at hand, or to the one that branched off. The last pass tells
+    /// of what is wrong, and of what was found.
+    fn transfer<R>(
+        &mut self,
+        at: At,
+        branched: bool,
+        act: impl FnOnce(&mut Transfer<'_>) -> R,
+    ) -> Result<R, Refusal> {
+        let state = if branched {
+            &mut self.branched
+        } else {
+            &mut self.state
+        };
+        let context = self.contexts.get(usize::from(at.context));
+        let (Some(environment), Some(context)) = (&self.environment, context) else {
+            return Err(Refusal::new(at.pc, RefusalKind::NotChecked, &state.trail));
+        };
+        let mut transfer = Transfer {
+            state,
+            environment,
+            entry: context.entry,
+            pc: at.pc,
+            refusal: None,
+            seen: None,
+            stops: false,
+        };
+        let result = act(&mut transfer);
+        let (refusal, seen) = (transfer.refusal, transfer.seen);
+        if self.phase == Phase::Report {
+            if let Some(refusal) = refusal {
+                return Err(refusal);
+            }
+            if let Some(seen) = seen {
+                let bytes = environment.bytes(seen.region);
+                self.record(at.pc, &seen, bytes);
+            }
+        }
+        Ok(result)
+    }
+
+    fn branch(
+        &mut self,
+        at: At,
+        instruction: &Instruction,
+        kept: &mut [Kept],
+    ) -> Result<(), Refusal> {
+        let Instruction::JumpIf {
+            width,
+            condition,
+            dst,
+            src,
+            ..
+        } = *instruction
+        else {
+            return Ok(());
+        };
+        let to = successors(at.pc, instruction);
+        self.branched.copy_from(&self.state);
+        self.branched.note_jump(at.pc);
+        let taken = self.transfer(at, true, |transfer| {
+            transfer.branch(width, condition, dst, src, true)
+        })?;
+        let passed = self.transfer(at, false, |transfer| {
+            transfer.branch(width, condition, dst, src, false)
+        })?;
+        if taken && let Some(target) = to.jump {
+            let back = self.is_back(at.leader, target);
+            self.push(at.context, target, back, kept, true)?;
+        }
+        self.at = None;
+        match to.next {
+            Some(next) if passed => self.go(at, next, kept),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&mut self, at: At, target: u32, kept: &mut [Kept]) -> Result<(), Refusal> {
+        let Some(caller) = self.contexts.get(usize::from(at.context)).copied() else {
+            return Ok(());
+        };
+        if usize::from(caller.depth) + 1 >= FRAMES_MAX {
+            let why = RefusalKind::CallDepth;
+            return Err(Refusal::new(at.pc, why, &self.state.trail));
+        }
+        let known = (0_u8..).zip(&self.contexts).find(|(number, context)| {
+            context.pc == at.pc && context.parent == at.context && *number != context.parent
+        });
+        let number = match known.map(|(number, _)| number) {
+            Some(number) => number,
+            None => {
+                let context = Context {
+                    parent: at.context,
+                    depth: caller.depth + 1,
+                    entry: caller.entry,
+                    pc: at.pc,
+                    leader: at.leader,
+                };
+                self.add_context(context, at.pc)?
+            }
+        };
+        self.state.note_jump(at.pc);
+        self.transfer(at, false, |transfer| {
+            if transfer.state.enter_function().is_err() {
+                transfer.refuse(RefusalKind::TooManyCells, None);
+            }
+        })?;
+        self.at = None;
+        self.push(number, target, false, kept, false)
+    }
+
+    fn exit(&mut self, at: At, kept: &mut [Kept]) -> Result<(), Refusal> {
+        self.at = None;
+        let Some(context) = self.contexts.get(usize::from(at.context)).copied() else {
+            return Ok(());
+        };
+        if context.parent == at.context {
+            return self.transfer(at, false, |transfer| transfer.result());
+        }
+        self.state.leave_function();
+        let back = self.is_back(context.leader, context.pc + 1);
+        self.push(context.parent, context.pc + 1, back, kept, false)
+    }
+
+    fn record(&mut self, pc: u32, seen: &Seen, bytes: Option<u32>) {
+        let Some(found) = self.found.get_mut(pc as usize) else {
+            return;
+        };
+        let (region, before) = (seen.region, *found);
+        let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
+        *found = match before {
+            _ if !seen.proved => Found::Guarded,
+            Found::Nothing => Found::Proved { region, at: single },
+            Found::Proved { region: other, at } if other == region => Found::Proved {
+                region,
+                at: at.filter(|it| Some(*it) == single),
+            },
+            _ => Found::Guarded,
+        };
+        if *found == Found::Guarded && before != Found::Guarded {
+            // They are counted however many there are.
+            let _ = self.guards.push(Guard {
+                pc,
+                register: seen.register,
+                region,
+                at: seen.at,
+                bytes,
+            });
+        }
+    }
+
+    fn verdict(&mut self) -> Verified {
+        let mut verified = Verified {
+            plan: AccessPlan::all_guarded(),
+            proved: 0,
+            guarded: 0,
+            unreached: 0,
+            steps: self.steps,
+            guards: self.guards.clone(),
+        };
+        let code = self.slots.get(..self.len).unwrap_or_default();
+        let mut pc = 0;
+        while let Some(instruction) = decode(code, pc) {
+            let found = self.found.get(pc as usize).copied();
+            match found {
+                _ if !is_access(&instruction) => {}
+                Some(Found::Proved { region, at }) => {
+                    verified.plan.prove(pc, region, at.is_some());
+                    verified.proved += 1;
+                }
+                Some(Found::Guarded) => verified.guarded += 1,
+                _ => verified.unreached += 1,
+            }
+            pc += instruction.slots() as u32;
+        }
+        verified
+    }
+}
+
+const fn is_access(instruction: &Instruction) -> bool {
+    matches!(
+        instruction,
+        Instruction::Load { .. } | Instruction::Store { .. } | Instruction::Atomic { .. }
+    )
+}

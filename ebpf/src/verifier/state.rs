@@ -1,0 +1,433 @@
+//! What is known at one point of a program: of the registers, of the stack, and which are equal.
+
+use heapless::Vec;
+
+use super::scalar::Scalar;
+use super::stack::{Full, Stack};
+use super::value::{Unusable, Value, ValueId};
+use crate::instruction::Register;
+use crate::limits::{CELLS_MAX, FRAME_BYTES, STACK_BYTES, TRAIL_MAX};
+
+/// The jumps that led somewhere, the last ones only.
+pub(super) type Trail = Vec<u16, TRAIL_MAX, u8>;
+
+/// r0 to r9; r10 follows from the depth.
+pub(super) const REGISTERS: usize = 10;
+
+/// All values that may be related.
+const VALUES_MAX: usize = REGISTERS + CELLS_MAX;
+
+/// What is known at a point.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) registers: [Value; REGISTERS],
+    pub(super) stack: Stack,
+    pub(super) depth: u32,
+    pub(super) trail: Trail,
+    next_id: ValueId,
+}
+
+/// How to join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Join<'a> {
+    /// As it is.
+    Plain,
+    /// Bounds that give way go to the next of these.
+    Widen(&'a [i64]),
+    /// What changes is given up.
+    GiveUp,
+}
+
+impl State {
+    pub(super) const EMPTY: State = State {
+        registers: [Value::unusable(Unusable::NeverWritten); REGISTERS],
+        stack: Stack::EMPTY,
+        depth: 0,
+        trail: Vec::new(),
+        next_id: 1,
+    };
+
+    /// Becomes a copy, copying no more than there is.
+    pub(super) fn copy_from(&mut self, other: &State) {
+        self.registers = other.registers;
+        self.stack.copy_from(&other.stack);
+        self.depth = other.depth;
+        self.trail.clone_from(&other.trail);
+        self.next_id = other.next_id;
+    }
+
+    /// What is known of a register.
+    pub(super) fn get(&self, register: Register) -> Value {
+        let number = usize::from(register.number());
+        let value = self.registers.get(number).copied();
+        value.unwrap_or_else(|| Value::frame_pointer(self.depth))
+    }
+
+    /// Says what a register holds now.
+    pub(super) fn set(&mut self, register: Register, value: Value) {
+        if let Some(place) = self.registers.get_mut(usize::from(register.number())) {
+            *place = value;
+        }
+    }
+
+    /// The value of a register, for a copy: both will be known to be one.
+    pub(super) fn share(&mut self, register: Register) -> Value {
+        let mut value = self.get(register);
+        if value.id == 0 && value.number.single().is_none() && !value.is_unusable() {
+            value.id = self.new_id();
+            value.delta = 0;
+            self.set(register, value);
+        }
+        value
+    }
+
+    pub(super) fn new_id(&mut self) -> ValueId {
+        let id = self.next_id;
+        // Running out leaves values unrelated, which is sound.
+        self.next_id = match id.checked_add(1) {
+            Some(next) if id != 0 => next,
+            _ => 0,
+        };
+        id
+    }
+
+    /// The lowest byte of the stack that the function at hand may use.
+    pub(super) const fn frame_bottom(&self) -> usize {
+        STACK_BYTES - (self.depth as usize + 1) * FRAME_BYTES
+    }
+
+    /// Learns that a register's number is among `number`; `false` if it cannot be, so that this
+    /// point is not reached.
+    #[must_use]
+    pub(super) fn learn(&mut self, register: Register, number: &Scalar) -> bool {
+        let value = self.get(register);
+        let Some(learnt) = value.number.intersect(number) else {
+            return false;
+        };
+        self.set(
+            register,
+            Value {
+                number: learnt,
+                ..value
+            },
+        );
+        value.id == 0 || self.spread(value.id, value.delta, &learnt)
+    }
+
+    /// Tells all that are the same as a value what became known of it.
+    fn spread(&mut self, id: ValueId, delta: u64, number: &Scalar) -> bool {
+        let cells = self.stack.cells.iter_mut().map(|cell| &mut cell.value);
+        for value in self.registers.iter_mut().chain(cells) {
+            if value.id != id || value.is_unusable() {
+                continue;
+            }
+            let distance = Scalar::constant(value.delta.wrapping_sub(delta));
+            let theirs = Scalar::alu(
+                crate::instruction::Width::Bits64,
+                crate::instruction::AluOp::Add,
+                number,
+                &distance,
+            );
+            match value.number.intersect(&theirs) {
+                Some(learnt) => value.number = learnt,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Remembers a jump for the story of a refusal.
+    pub(super) fn note_jump(&mut self, pc: u32) {
+        if self.trail.is_full() {
+            self.trail.remove(0);
+        }
+        let _ = self.trail.push(pc as u16);
+    }
+
+    /// Enters a function: r6 to r9 are put aside, r1 to r5 stay, a fresh frame.
+    pub(super) fn enter_function(&mut self) -> Result<(), Full> {
+        let mut full = Ok(());
+        for index in 6..REGISTERS {
+            let value = self.registers[index];
+            if !value.is_unusable() {
+                full = full.and(self.stack.put(saved_at(self.depth, index), 8, value));
+            }
+            self.registers[index] = Value::unusable(Unusable::NeverWritten);
+        }
+        self.registers[0] = Value::unusable(Unusable::NeverWritten);
+        self.depth += 1;
+        let bottom = self.frame_bottom();
+        self.stack.forget(bottom, bottom + FRAME_BYTES);
+        self.stack.mark(bottom, bottom + FRAME_BYTES, false);
+        full
+    }
+
+    /// Leaves a function: r0 stays, r6 to r9 come back, its frame is gone.
+    pub(super) fn leave_function(&mut self) {
+        let bottom = self.frame_bottom();
+        self.stack.forget(bottom, bottom + FRAME_BYTES);
+        self.stack.mark(bottom, bottom + FRAME_BYTES, false);
+        self.depth -= 1;
+        for index in 6..REGISTERS {
+            let saved = self.stack.take(saved_at(self.depth, index));
+            self.registers[index] = saved.unwrap_or(Value::unusable(Unusable::Mixed));
+        }
+        self.lose_arguments();
+    }
+
+    /// What a call does to r1 to r5.
+    pub(super) fn lose_arguments(&mut self) {
+        self.registers[1..=5].fill(Value::unusable(Unusable::LostAtCall));
+    }
+
+    /// Takes in what is known on another way to the same point; true if less is known then.
+    pub(super) fn join(&mut self, other: &State, how: Join<'_>) -> bool {
+        let mut identities = Identities {
+            known: Vec::new(),
+            next: &mut self.next_id,
+        };
+        let mut changed = false;
+        for (ours, theirs) in self.registers.iter_mut().zip(&other.registers) {
+            changed |= join_value(ours, theirs, how, &mut identities);
+        }
+        changed |= self.stack.join_initialised(&other.stack);
+        // Cells of both stay; what the other has not is forgotten.
+        let mut index = 0;
+        while let Some(cell) = self.stack.cells.get(index).copied() {
+            let (at, len) = (usize::from(cell.at), usize::from(cell.len));
+            let theirs = other.stack.cell_at(at).filter(|it| it.len == cell.len);
+            let mut value = cell.value;
+            let kept = theirs.is_some_and(|theirs| {
+                changed |= join_value(&mut value, &theirs.value, how, &mut identities);
+                !value.is_unusable()
+            });
+            if kept {
+                self.stack.cells[index].value = value;
+                index += 1;
+                continue;
+            }
+            changed = true;
+            let any_pointer = cell.value.is_pointer() || other.stack.holds_pointer(at, at + len);
+            self.stack.cells.remove(index);
+            if any_pointer {
+                self.stack.mark(at, at + len, false);
+            }
+        }
+        // Where only the other has a pointer, there is nothing to read.
+        for cell in &other.stack.cells {
+            let (at, end) = (
+                usize::from(cell.at),
+                usize::from(cell.at) + usize::from(cell.len),
+            );
+            if at < STACK_BYTES && cell.value.is_pointer() && !self.stack.holds_pointer(at, end) {
+                changed |= self.stack.is_any_initialised(at, end);
+                self.stack.mark(at, end, false);
+            }
+        }
+        changed
+    }
+}
+
+/// Where a register put aside has its cell.
+const fn saved_at(depth: u32, register: usize) -> usize {
+    STACK_BYTES + (depth as usize * 4 + register - 6) * 8
+}
+
+/// Joins one value; true if less is known of it then.
+fn join_value(
+    ours: &mut Value,
+    theirs: &Value,
+    how: Join<'_>,
+    identities: &mut Identities<'_>,
+) -> bool {
+    if ours.kind != theirs.kind {
+        let before = *ours;
+        *ours = Value::unusable(Unusable::Mixed);
+        return *ours != before;
+    }
+    if ours.is_unusable() {
+        return false;
+    }
+    let (id, delta) = identities.of(ours, theirs);
+    let number = match how {
+        Join::Plain => ours.number.join(&theirs.number),
+        Join::Widen(thresholds) => ours.number.widen(&theirs.number, thresholds),
+        Join::GiveUp if ours.number.includes(&theirs.number) => ours.number,
+        Join::GiveUp => Scalar::UNKNOWN,
+    };
+    let number = number.tightened().unwrap_or(Scalar::UNKNOWN);
+    let changed = number != ours.number || id != ours.id;
+    *ours = Value {
+        kind: ours.kind,
+        id,
+        delta,
+        number,
+    };
+    changed
+}
+
+/// Which values are equal on both ways: those that were on each, at the same distance.
+struct Identities<'a> {
+    /// Ours, theirs, how far apart their deltas are, and what became of it.
+    known: Vec<(ValueId, ValueId, u64, ValueId), VALUES_MAX>,
+    next: &'a mut ValueId,
+}
+
+impl Identities<'_> {
+    fn of(&mut self, ours: &Value, theirs: &Value) -> (ValueId, u64) {
+        if ours.id == 0 {
+            return (0, 0);
+        }
+        // One number is related to every other; so it need not be said, and here is not.
+        let apart = ours.delta.wrapping_sub(theirs.delta);
+        let mut taken = false;
+        for &(our_id, their_id, their_apart, joined) in &self.known {
+            if our_id == ours.id {
+                if their_id == theirs.id && their_apart == apart && theirs.id != 0 {
+                    return (joined, ours.delta);
+                }
+                taken = true;
+            }
+        }
+        // The first of ours keeps the name; those that go another way get a new one.
+        let joined = if !taken {
+            ours.id
+        } else if theirs.id == 0 || *self.next == 0 {
+            return (0, 0);
+        } else {
+            let id = *self.next;
+            *self.next = id.checked_add(1).unwrap_or(0);
+            id
+        };
+        let _ = self.known.push((ours.id, theirs.id, apart, joined));
+        (joined, ours.delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::RegionId;
+
+    fn register(number: u8) -> Register {
+        Register::new(number).unwrap()
+    }
+
+    fn with(number: u8, value: Value) -> State {
+        let mut state = State::EMPTY;
+        state.set(register(number), value);
+        state
+    }
+
+    fn copied(from: u8, to: u8, by: u64, mut state: State) -> State {
+        let mut value = state.share(register(from));
+        value.delta = value.delta.wrapping_add(by);
+        value.number = Scalar::alu(
+            crate::instruction::Width::Bits64,
+            crate::instruction::AluOp::Add,
+            &value.number,
+            &Scalar::constant(by),
+        );
+        state.set(register(to), value);
+        state
+    }
+
+    #[test]
+    fn what_is_learnt_of_one_is_learnt_of_its_copies() {
+        let state = with(1, Value::number(Scalar::range(0, 1000)));
+        let mut state = copied(1, 2, 8, state);
+        assert!(state.learn(register(2), &Scalar::range(0, 20)));
+        assert_eq!(state.get(register(1)).number, Scalar::range(0, 12));
+        assert!(!state.learn(register(1), &Scalar::range(13, 99)));
+    }
+
+    #[test]
+    fn copies_stay_copies_where_they_are_on_both_ways() {
+        let unknown = || with(1, Value::number(Scalar::range(0, 1000)));
+        let mut joined = copied(1, 2, 0, unknown());
+        assert!(!joined.join(&copied(1, 2, 0, unknown()), Join::Plain));
+        assert!(joined.learn(register(2), &Scalar::range(0, 9)));
+        assert_eq!(joined.get(register(1)).number, Scalar::range(0, 9));
+        // At another distance on the other way they are not.
+        let mut joined = copied(1, 2, 0, unknown());
+        assert!(joined.join(&copied(1, 2, 4, unknown()), Join::Plain));
+        assert!(joined.learn(register(2), &Scalar::range(0, 9)));
+        assert_eq!(joined.get(register(1)).number, Scalar::range(0, 1000));
+        // Nor if they are not copies there.
+        let mut joined = copied(1, 2, 0, unknown());
+        let mut other = unknown();
+        other.set(register(2), Value::number(Scalar::range(0, 1000)));
+        assert!(joined.join(&other, Join::Plain));
+        assert!(joined.learn(register(2), &Scalar::range(0, 9)));
+        assert_eq!(joined.get(register(1)).number, Scalar::range(0, 1000));
+    }
+
+    #[test]
+    fn different_things_may_not_be_used() {
+        let mut joined = with(1, Value::constant(3));
+        let pointer = Value::pointer(RegionId::Scratch, Scalar::constant(0));
+        assert!(joined.join(&with(1, pointer), Join::Plain));
+        let mixed = Value::unusable(Unusable::Mixed);
+        assert_eq!(joined.get(register(1)), mixed);
+    }
+
+    #[test]
+    fn a_pointer_on_one_way_alone_cannot_be_read() {
+        let pointer = Value::pointer(RegionId::Scratch, Scalar::constant(0));
+        let mut with_pointer = State::EMPTY;
+        with_pointer.stack.put(64, 8, pointer).unwrap();
+        let mut with_number = State::EMPTY;
+        with_number.stack.put(64, 8, Value::constant(1)).unwrap();
+        for (one, other) in [(&with_pointer, &with_number), (&with_number, &with_pointer)] {
+            let mut joined = one.clone();
+            assert!(joined.join(other, Join::Plain));
+            assert!(joined.stack.cells.is_empty());
+            assert!(!joined.stack.is_initialised(64, 72));
+        }
+        let mut joined = with_pointer.clone();
+        assert!(!joined.join(&with_pointer, Join::Plain));
+        assert!(joined.stack.is_initialised(64, 72));
+    }
+
+    #[test]
+    fn a_pointer_written_in_part_cannot_be_read() {
+        let mut state = State::EMPTY;
+        let pointer = Value::pointer(RegionId::Scratch, Scalar::constant(0));
+        state.stack.put(64, 8, pointer).unwrap();
+        state.stack.put(66, 1, Value::constant(0)).unwrap();
+        assert!(state.stack.is_initialised(66, 67));
+        assert!(!state.stack.is_initialised(64, 66));
+        assert!(!state.stack.is_initialised(67, 72));
+    }
+
+    #[test]
+    fn a_function_gets_its_frame_and_gives_back_what_it_saved() {
+        let mut state = with(6, Value::constant(7));
+        state
+            .stack
+            .put(STACK_BYTES - 8, 8, Value::constant(1))
+            .unwrap();
+        state.enter_function().unwrap();
+        assert!(state.get(register(6)).is_unusable());
+        let bottom = state.frame_bottom();
+        state.stack.put(bottom, 8, Value::constant(2)).unwrap();
+        state.leave_function();
+        assert_eq!(state.get(register(6)), Value::constant(7));
+        assert!(!state.stack.is_initialised(bottom, bottom + 8));
+        assert!(state.stack.is_initialised(STACK_BYTES - 8, STACK_BYTES));
+    }
+
+    #[test]
+    fn more_places_than_are_kept_lose_numbers_but_no_pointers() {
+        let mut state = State::EMPTY;
+        for index in 0..CELLS_MAX {
+            state.stack.put(index * 8, 8, Value::constant(0)).unwrap();
+        }
+        let beyond = CELLS_MAX * 8;
+        state.stack.put(beyond, 8, Value::constant(0)).unwrap();
+        assert!(state.stack.is_initialised(beyond, beyond + 8));
+        let pointer = Value::pointer(RegionId::Scratch, Scalar::constant(0));
+        assert_eq!(state.stack.put(beyond, 8, pointer), Err(Full));
+        assert!(!state.stack.is_initialised(beyond, beyond + 8));
+    }
+}

@@ -1,0 +1,109 @@
+//! The programs that ship are proved, and how much of each is.
+
+use std::process::Command;
+use std::time::Instant;
+
+use client::linker;
+use dpu_firmware::helpers::{HELPERS, SIGNATURES};
+use dpu_firmware::invocation::CONTEXT_LAYOUT;
+use ebpf::limits::KEPT_MAX;
+use ebpf::verifier::{Environment, Kept, Refusal, Verified, Verifier};
+use ebpf::{Image, check_image};
+use programs::recipe;
+
+struct Proof {
+    verified: Verified,
+    slots: usize,
+    milliseconds: f64,
+}
+
+fn prove(object: &[u8]) -> Result<Proof, Refusal> {
+    let linked = linker::link(object).expect("it links");
+    let image = Image::parse(&linked.image).expect("the linker makes images");
+    let slots: Vec<u64> = image.code().collect();
+    let checked = check_image(&image, &slots, &HELPERS).expect("it passes the check");
+    let environment = Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES);
+    let mut verifier = Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX]));
+    let start = Instant::now();
+    let verified = verifier.verify(&slots, &checked, image.entries(), environment)?;
+    Ok(Proof {
+        verified,
+        slots: slots.len(),
+        milliseconds: start.elapsed().as_secs_f64() * 1e3,
+    })
+}
+
+/// Proves a program and prints its line of the table.
+fn report(name: &str, object: &[u8]) -> Proof {
+    let proof = prove(object).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+    let found = &proof.verified;
+    println!(
+        "{name:20} {:5} {:7} {:8} {:10} {:7} {:7.2}",
+        proof.slots,
+        found.proved(),
+        found.guarded(),
+        found.unreached(),
+        found.steps(),
+        proof.milliseconds
+    );
+    for guard in found.guards() {
+        println!("    {guard}");
+    }
+    proof
+}
+
+fn print_head() {
+    println!("program              slots  proved  guarded  unreached   steps      ms");
+}
+
+/// At least 95 of 100 accesses.
+fn is_nearly_all(found: &Verified) -> bool {
+    found.guarded() * 20 <= found.proved() + found.guarded()
+}
+
+#[test]
+fn every_shipped_program_is_proved() {
+    print_head();
+    for program in programs::ALL {
+        let found = report(program.name, program.object).verified;
+        assert!(is_nearly_all(&found), "{}", program.name);
+        // It is what the interpreter's time is compared by.
+        assert!(program.name != "bpfkv_get" || found.guarded() == 0);
+    }
+}
+
+/// What another level of optimisation makes of the same source has the same proof, nearly.
+#[test]
+fn every_program_is_proved_however_it_was_optimised() {
+    let folder = tempfile::tempdir().expect("there is room");
+    std::fs::write(folder.path().join("dpu.h"), programs::DPU_H).expect("it can be written");
+    print_head();
+    for recipe in recipe::RECIPES {
+        let program = programs::find(recipe.name).expect("a recipe makes a program");
+        let source = folder.path().join(recipe.source);
+        std::fs::write(&source, program.source).expect("it can be written");
+        for level in ["-O1", "-O2", "-O3"] {
+            let object = folder.path().join("object.o");
+            let status = Command::new("clang")
+                .args(recipe::FLAGS)
+                .args(recipe.flags)
+                .args([level, "-c", "-o"])
+                .arg(&object)
+                .arg(&source)
+                .status()
+                .expect("clang is there");
+            assert!(status.success(), "{} {level}", recipe.name);
+            let object = std::fs::read(&object).expect("clang wrote it");
+            let name = format!("{} {level}", recipe.name);
+            let found = report(&name, &object).verified;
+            assert!(is_nearly_all(&found), "{name}");
+        }
+    }
+}
+
+#[test]
+fn signatures_are_there_for_every_helper() {
+    for (helper, signature) in HELPERS.iter().zip(&SIGNATURES) {
+        assert_eq!(helper.id, signature.id, "{}", helper.name);
+    }
+}
