@@ -15,8 +15,8 @@
 //! given, the meter bounds how long a program runs, and everything that goes wrong is a value that
 //! names the instruction. There is no `unsafe` and no allocation in the crate, and no clock.
 //!
-//! What this crate is not: the verifier that proves a program's accesses before it runs. Until a
-//! program is proved, every access pays for its check at run time.
+//! The [`verifier`] proves beforehand what accesses touch, and says which ones an engine still has
+//! to check ([`AccessPlan`]). [`run`] does not ask it: it checks every access.
 #![no_std]
 #![forbid(unsafe_code)]
 
