@@ -19,8 +19,9 @@
 //! except what chooses functions for operations. They reach registers and proved memory without
 //! checks.
 //!
-//! [`run`] is the referee: it checks every access. The second engine, [`fast`], runs a decoded form
-//! and checks the accesses that an [`AccessPlan`] does not call proved.
+//! [`run`] is the referee: it checks every access. The [`verifier`] proves beforehand what accesses
+//! touch, and the second engine, [`fast`], runs a decoded form and checks those that an
+//! [`AccessPlan`] does not call proved.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -1,6 +1,7 @@
 //! The proof as a job: states flow through the program until nothing new turns up.
 //!
-//! First upwards, with widening at loop heads, until what is known at each point holds however it
+//! Where nothing leads back, one pass over the points in their order is all. Else:
+//! first upwards, with widening at loop heads, until what is known at each point holds however it
 //! is reached. Then the same ways are gone again three times from what was found: each pass
 //! starts afresh from the entries and takes over from the one before only what came back to loop
 //! heads. So it knows at least as much, and what was lost by widening is found again. The last
@@ -146,6 +147,8 @@ struct Job {
     flow: Flow,
     contexts: Vec<Context, CONTEXTS_MAX>,
     entries: [Entry; KEPT_MAX],
+    /// No entry from this one on is in use.
+    used: usize,
     at: Option<At>,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
@@ -179,6 +182,7 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 flow: Flow::EMPTY,
                 contexts: Vec::new(),
                 entries: [FREE; KEPT_MAX],
+                used: 0,
                 at: None,
                 state: State::EMPTY,
                 branched: State::EMPTY,
@@ -205,7 +209,13 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     ) -> Result<(), Refusal> {
         self.job.phase = Phase::Idle;
         self.job.prepare(slots, checked, entries, environment)?;
-        self.job.start_pass(Phase::Ascend, &mut self.kept)
+        // Where nothing leads back, one pass knows all there is to know.
+        let first = if self.job.flow.has_loops() {
+            Phase::Ascend
+        } else {
+            Phase::Report
+        };
+        self.job.start_pass(first, &mut self.kept)
     }
 
     /// Goes on with the job for about `budget` instructions, and at least one. Without a job there
@@ -304,6 +314,11 @@ impl Job {
     /// The first states of a pass: those at the entries, and what it takes over.
     fn start_pass(&mut self, phase: Phase, kept: &mut [Kept]) -> Result<(), Refusal> {
         self.phase = phase;
+        if !matches!(phase, Phase::Collect) {
+            let back = |it: &Entry| it.role == Role::Back;
+            let last = self.entries.iter().rposition(back);
+            self.used = last.map_or(0, |index| index + 1);
+        }
         for entry in &mut self.entries {
             *entry = match (phase, entry.role) {
                 // All that was found is looked at once more.
@@ -361,7 +376,8 @@ impl Job {
 
     /// The pending point that nothing pending leads to: in the deepest function, the first one.
     fn next_pending(&self) -> Option<usize> {
-        let pending = self.entries.iter().enumerate().filter(|(_, it)| it.pending);
+        let used = self.entries.get(..self.used).unwrap_or_default();
+        let pending = used.iter().enumerate().filter(|(_, it)| it.pending);
         let order = |(_, entry): &(usize, &Entry)| {
             let depth = self.contexts.get(usize::from(entry.context));
             let depth = depth.map_or(0, |context| context.depth);
@@ -411,7 +427,8 @@ impl Job {
             &self.state
         };
         let same = |it: &Entry| it.role == role && it.context == context && it.pc == pc;
-        if let Some(index) = self.entries.iter().position(same) {
+        let used = self.entries.get(..self.used).unwrap_or_default();
+        if let Some(index) = used.iter().position(same) {
             let (Some(entry), Some(place)) = (self.entries.get_mut(index), kept.get_mut(index))
             else {
                 return Ok(());
@@ -434,6 +451,7 @@ impl Job {
             return Ok(());
         }
         let free = self.entries.iter().position(|it| it.role == Role::Free);
+        self.used = self.used.max(free.map_or(0, |index| index + 1));
         let free =
             free.and_then(|index| Some((self.entries.get_mut(index)?, kept.get_mut(index)?)));
         let Some((entry, place)) = free else {

@@ -90,6 +90,11 @@ impl Flow {
         self.has(pc, mark::LOOP)
     }
 
+    /// True if anything leads back.
+    pub(super) fn has_loops(&self) -> bool {
+        self.marks.iter().any(|marks| marks & mark::LOOP != 0)
+    }
+
     pub(super) fn rank(&self, pc: u32) -> u16 {
         self.ranks.get(pc as usize).copied().unwrap_or(0)
     }
