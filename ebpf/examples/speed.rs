@@ -11,11 +11,14 @@
 //! which one can see of these programs.
 #![allow(unsafe_code)] // It vouches for the accesses of programs that are written here.
 
+#[allow(unreachable_pub)] // Tests share it as a module of theirs.
+#[path = "../tests/support/plan.rs"]
+mod plan;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use ebpf::fast::run_proved;
-use ebpf::isa::{self, Slot};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{
     AccessPlan, Decoded, Isolation, Memory, NoHost, Op, Outcome, Program, RegionId, State, asm,
@@ -204,7 +207,8 @@ fn measure(workload: &Workload) -> [f64; Who::ALL.len()] {
     let checked = check(&slots, &[0], &[]).expect("the program passes the check");
     let base = Memory::address(RegionId::Scratch, 0);
     let program = Program::new(&slots, &checked, base);
-    let plan = plan(&slots);
+    // SAFETY: the programs here index within their buffer, and their frame by constants.
+    let plan = unsafe { plan::by_base(&slots) };
     let mut areas = [(); 3].map(|()| vec![Op::EMPTY; Decoded::ops_for(slots.len())]);
     let [one, two, three] = &mut areas;
     let guarded = AccessPlan::all_guarded();
@@ -274,27 +278,6 @@ fn run_ours(who: Who, program: &Program<'_>, decoded: &[Decoded<'_>; 3], bytes: 
             outcome => panic!("{outcome}"),
         }
     }
-}
-
-/// Every access proved: by r10 to the stack, by any other register to scratch.
-fn plan(slots: &[u64]) -> AccessPlan {
-    let mut plan = AccessPlan::all_guarded();
-    for (pc, &slot) in (0..).zip(slots) {
-        let slot = Slot(slot);
-        let base = match slot.class() {
-            isa::LDX => slot.src(),
-            isa::ST | isa::STX => slot.dst(),
-            _ => continue,
-        };
-        let region = if base == 10 {
-            RegionId::Stack
-        } else {
-            RegionId::Scratch
-        };
-        // SAFETY: the programs here index within their buffer, and their frame by constants.
-        unsafe { plan.assume(pc, region, base == 10) };
-    }
-    plan
 }
 
 /// A buffer's bytes.

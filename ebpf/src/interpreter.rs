@@ -48,15 +48,30 @@ pub fn run<H: Host>(
     host: &mut H,
     slice: u32,
 ) -> Outcome {
+    run_slice(program.checked, state, slice, |state, fuel| {
+        interpret(program, state, memory, host, fuel)
+    })
+}
+
+/// One slice of any engine: `execute` goes on from the state's slot if there is something to run,
+/// and if it has been paid for.
+#[inline(always)]
+pub(crate) fn run_slice(
+    checked: &Checked,
+    state: &mut State,
+    slice: u32,
+    execute: impl FnOnce(&mut State, &mut Fuel) -> Stop,
+) -> Outcome {
     let mut fuel = Fuel::lend(state, slice);
-    let stop = match state.phase {
+    let unpaid = match state.phase {
         Phase::Ended(outcome) => return outcome,
         Phase::Waiting => return Outcome::Waiting,
-        Phase::Ready => interpret(program, state, memory, host, &mut fuel),
-        Phase::Fresh => match enter(program.checked, state, &mut fuel) {
-            None => interpret(program, state, memory, host, &mut fuel),
-            Some(stop) => stop,
-        },
+        Phase::Ready => None,
+        Phase::Fresh => enter(checked, state, &mut fuel),
+    };
+    let stop = match unpaid {
+        None => execute(state, &mut fuel),
+        Some(stop) => stop,
     };
     settle(state, stop, &fuel)
 }
@@ -87,7 +102,7 @@ pub(crate) const fn is_short(lent: i64, rest: u64) -> bool {
 }
 
 /// Pays for the entry function.
-pub(crate) fn enter(checked: &Checked, state: &mut State, fuel: &mut Fuel) -> Option<Stop> {
+fn enter(checked: &Checked, state: &mut State, fuel: &mut Fuel) -> Option<Stop> {
     let entry = state.pc;
     let Some(function) = checked.function_at(entry) else {
         return Some(fault(

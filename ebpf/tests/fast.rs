@@ -4,7 +4,7 @@
 mod support;
 
 use ebpf::fast::{DecodeError, DecodedStore, run_proved};
-use ebpf::isa::{self, Slot};
+use ebpf::isa::Slot;
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{
     AccessPlan, Decoded, Engine, Fault, FaultKind, HelperResult, HelperSpec, Host, Isolation,
@@ -12,7 +12,7 @@ use ebpf::{
 };
 use proptest::prelude::*;
 use support::generate::{HELPER_ACTS, HELPER_WAITS, MEMORY_BYTES, Set, program};
-use support::{area, scratch};
+use support::{area, plan, scratch};
 
 const HELPER_KILLS: u32 = 3;
 
@@ -124,7 +124,8 @@ fn compare(
     let mut area = area(program);
     let (plan, isolation) = match how {
         How::Guarded(isolation) => (AccessPlan::all_guarded(), isolation),
-        How::Proved(isolation) => (plan(program.slots()), isolation),
+        // SAFETY: the generator makes no other accesses.
+        How::Proved(isolation) => (unsafe { plan::by_base(program.slots()) }, isolation),
     };
     let decoded = Decoded::new(program, &plan, isolation, &mut area)
         .map_err(|why| TestCaseError::fail(why.to_string()))?;
@@ -156,28 +157,6 @@ fn compare(
         ours.state.resume(-5);
         referee.state.resume(-5);
     }
-}
-
-/// Every access proved: by r10 to the stack, by any other register to scratch. The generator makes
-/// no other ones.
-fn plan(slots: &[u64]) -> AccessPlan {
-    let mut plan = AccessPlan::all_guarded();
-    for (pc, &slot) in (0..).zip(slots) {
-        let slot = Slot(slot);
-        let base = match slot.class() {
-            isa::LDX => slot.src(),
-            isa::ST | isa::STX => slot.dst(),
-            _ => continue,
-        };
-        let region = if base == 10 {
-            RegionId::Stack
-        } else {
-            RegionId::Scratch
-        };
-        // SAFETY: see above; it is used by nothing else than `compare`.
-        unsafe { plan.assume(pc, region, base == 10) };
-    }
-    plan
 }
 
 /// Slots that look like instructions more often than chance has it.
@@ -459,7 +438,8 @@ fn what_is_proved_is_not_run_as_if_it_were_not() {
     let checked = check(&slots, &[0], &[]).expect("it passes");
     let program = Program::new(&slots, &checked, 0);
     let mut area = area(&program);
-    let plan = plan(&slots);
+    // SAFETY: nobody runs it as proved.
+    let plan = unsafe { plan::by_base(&slots) };
     let decoded = Decoded::new(&program, &plan, Isolation::Alone, &mut area).expect("it decodes");
     assert!(decoded.has_proofs());
     let mut state = State::start(&program, 0, 0, 0, 100);

@@ -8,6 +8,27 @@ use crate::interpreter::is_short;
 use crate::limits::FRAMES_MAX;
 use crate::state::{Frame, State};
 
+/// Does a part's work and puts its result away, where it has one; `FROM` says what of the part
+/// before is handed to it as `value`. `None` if it cannot.
+///
+/// # Safety
+/// As `Handler`.
+#[inline(always)]
+unsafe fn perform<A: Part, const FROM: u8>(
+    op: *const Op,
+    m: *mut Machine,
+    value: u64,
+) -> Option<u64> {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let value = A::run::<FROM>(op, m, value)?;
+        if A::WRITES {
+            set(m, (*op).dst, value);
+        }
+        Some(value)
+    }
+}
+
 /// One part.
 ///
 /// # Safety
@@ -15,11 +36,8 @@ use crate::state::{Frame, State};
 pub(super) unsafe fn one<A: Part>(op: *const Op, m: *mut Machine, fuel: i64) -> At {
     // SAFETY: the caller vouches for all of it; a part has an operation behind it.
     unsafe {
-        let Some(value) = A::run::<NONE>(op, m, 0) else {
+        if perform::<A, NONE>(op, m, 0).is_none() {
             return A::refuse(op, m, fuel);
-        };
-        if A::WRITES {
-            set(m, (*op).dst, value);
         }
         next(op.add(1), m, fuel)
     }
@@ -36,18 +54,12 @@ pub(super) unsafe fn two<A: Part, B: Part, const FROM: u8>(
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen both parts.
     unsafe {
-        let Some(value) = A::run::<NONE>(op, m, 0) else {
+        let Some(value) = perform::<A, NONE>(op, m, 0) else {
             return A::refuse(op, m, fuel);
         };
-        if A::WRITES {
-            set(m, (*op).dst, value);
-        }
         let second = op.add(1);
-        let Some(value) = B::run::<FROM>(second, m, value) else {
+        if perform::<B, FROM>(second, m, value).is_none() {
             return B::refuse(second, m, fuel);
-        };
-        if B::WRITES {
-            set(m, (*second).dst, value);
         }
         next(op.add(2), m, fuel)
     }
@@ -64,25 +76,16 @@ pub(super) unsafe fn three<A: Part, B: Part, C: Part, const TO_B: u8, const TO_C
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the parts.
     unsafe {
-        let Some(value) = A::run::<NONE>(op, m, 0) else {
+        let Some(value) = perform::<A, NONE>(op, m, 0) else {
             return A::refuse(op, m, fuel);
         };
-        if A::WRITES {
-            set(m, (*op).dst, value);
-        }
         let second = op.add(1);
-        let Some(value) = B::run::<TO_B>(second, m, value) else {
+        let Some(value) = perform::<B, TO_B>(second, m, value) else {
             return B::refuse(second, m, fuel);
         };
-        if B::WRITES {
-            set(m, (*second).dst, value);
-        }
         let third = op.add(2);
-        let Some(value) = C::run::<TO_C>(third, m, value) else {
+        if perform::<C, TO_C>(third, m, value).is_none() {
             return C::refuse(third, m, fuel);
-        };
-        if C::WRITES {
-            set(m, (*third).dst, value);
         }
         next(op.add(3), m, fuel)
     }
@@ -122,12 +125,9 @@ pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const WAY: u8
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen both.
     unsafe {
-        let Some(value) = A::run::<NONE>(op, m, 0) else {
+        let Some(value) = perform::<A, NONE>(op, m, 0) else {
             return A::refuse(op, m, fuel);
         };
-        if A::WRITES {
-            set(m, (*op).dst, value);
-        }
         let holds = T::holds::<FROM>(op.add(1), m, value);
         part_ways::<WAY>(op.add(1), m, fuel, holds)
     }

@@ -5,12 +5,12 @@ use super::Decoded;
 use super::op::{At, Halt, Machine};
 use crate::fault::{FaultKind, Outcome};
 use crate::host::{HelperResult, Host};
-use crate::interpreter::{Fuel, Stop, enter, fault, is_short, settle};
+use crate::interpreter::{Fuel, Stop, fault, is_short, run_slice, settle};
 use crate::limits::FRAMES_MAX;
 use crate::memory::Memory;
 use crate::meter;
 use crate::regions::RegionTable;
-use crate::state::{Phase, State};
+use crate::state::State;
 
 /// Runs an invocation of a program in which nothing counts as proved. All else as
 /// [`run`](crate::run), bit for bit.
@@ -47,19 +47,10 @@ pub unsafe fn run_proved<H: Host>(
     host: &mut H,
     slice: u32,
 ) -> Outcome {
-    let mut fuel = Fuel::lend(state, slice);
-    let stop = match state.phase {
-        Phase::Ended(outcome) => return outcome,
-        Phase::Waiting => return Outcome::Waiting,
+    run_slice(decoded.checked, state, slice, |state, fuel| {
         // SAFETY: the caller vouches for what is proved.
-        Phase::Ready => unsafe { execute(decoded, state, memory, host, &mut fuel) },
-        Phase::Fresh => match enter(decoded.checked, state, &mut fuel) {
-            // SAFETY: as before.
-            None => unsafe { execute(decoded, state, memory, host, &mut fuel) },
-            Some(stop) => stop,
-        },
-    };
-    settle(state, stop, &fuel)
+        unsafe { execute(decoded, state, memory, host, fuel) }
+    })
 }
 
 /// The loop around the handlers. On return `state` holds the registers, and as `pc` what comes

@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod generate;
+pub mod plan;
 pub mod reference;
 
 use ebpf::limits::STACK_BYTES;

@@ -44,19 +44,18 @@ impl OneThread {
     ///
     /// If a socket call fails.
     pub fn run(&mut self, time: Duration) -> io::Result<f64> {
-        self.keep_up(time / 10)?;
-        self.keep_up(time)
-    }
-
-    fn keep_up(&mut self, time: Duration) -> io::Result<f64> {
-        let (begin, before) = (Instant::now(), self.asked.answered);
-        while begin.elapsed() < time {
-            unless_blocked(self.asked.write(&mut self.client))?;
-            unless_blocked(self.owed.read(&mut self.server).map(|_| ()))?;
-            unless_blocked(self.owed.write(&mut self.server))?;
-            unless_blocked(self.asked.read(&mut self.client))?;
-        }
-        Ok(self.asked.rate(before, begin))
+        let OneThread {
+            client,
+            server,
+            asked,
+            owed,
+        } = self;
+        asked.race(time, |asked| {
+            unless_blocked(asked.write(client))?;
+            unless_blocked(owed.read(server).map(|_| ()))?;
+            unless_blocked(owed.write(server))?;
+            unless_blocked(asked.read(client))
+        })
     }
 }
 
@@ -98,17 +97,11 @@ impl TwoThreads {
     ///
     /// If a socket call fails.
     pub fn run(&mut self, time: Duration) -> io::Result<f64> {
-        self.keep_up(time / 10)?;
-        self.keep_up(time)
-    }
-
-    fn keep_up(&mut self, time: Duration) -> io::Result<f64> {
-        let (begin, before) = (Instant::now(), self.asked.answered);
-        while begin.elapsed() < time {
-            self.asked.write(&mut self.client)?;
-            self.asked.read(&mut self.client)?;
-        }
-        Ok(self.asked.rate(before, begin))
+        let client = &mut self.client;
+        self.asked.race(time, |asked| {
+            asked.write(client)?;
+            asked.read(client)
+        })
     }
 }
 
@@ -235,8 +228,25 @@ impl Asked {
         Ok(())
     }
 
-    /// Replies a second since there were `before`, at `begin`.
-    fn rate(&self, before: u64, begin: Instant) -> f64 {
-        (self.answered - before) as f64 / begin.elapsed().as_secs_f64()
+    /// Replies a second over `time` of going round, after a tenth of it to warm up.
+    fn race(
+        &mut self,
+        time: Duration,
+        mut round: impl FnMut(&mut Asked) -> io::Result<()>,
+    ) -> io::Result<f64> {
+        self.keep_up(time / 10, &mut round)?;
+        self.keep_up(time, &mut round)
+    }
+
+    fn keep_up(
+        &mut self,
+        time: Duration,
+        round: &mut impl FnMut(&mut Asked) -> io::Result<()>,
+    ) -> io::Result<f64> {
+        let (begin, before) = (Instant::now(), self.answered);
+        while begin.elapsed() < time {
+            round(self)?;
+        }
+        Ok((self.answered - before) as f64 / begin.elapsed().as_secs_f64())
     }
 }

@@ -1,8 +1,8 @@
 //! The loop that keeps a number of operations in flight.
 //!
-//! Pushdown lookups, remote lookups and the requests that calibrate them are all driven by this one loop, so that
-//! what is compared differs in nothing but the requests. An operation is one or more requests in
-//! turn on one lane; when it ends, the next one starts there.
+//! Pushdown lookups, remote lookups and the requests that calibrate them are all driven by this one
+//! loop, so that what is compared differs in nothing but the requests. An operation is one or more
+//! requests in turn on one lane; when it ends, the next one starts there.
 
 use super::world::{Failure, World};
 use crate::report::Latencies;

@@ -69,8 +69,8 @@ pub(super) struct Remote<'a> {
     lanes: Vec<WalkLane>,
     /// Most levels that a walk went down.
     pub(super) levels: u32,
-    /// What was read, offset and length.
-    pub(super) reads: Vec<(u64, u32)>,
+    /// Where to note what is read, offset and length.
+    reads: Option<&'a mut Vec<(u64, u32)>>,
 }
 
 #[derive(Clone)]
@@ -86,6 +86,7 @@ impl<'a> Remote<'a> {
         keys: &'a [i64],
         lanes: usize,
         answers: &'a mut Answers,
+        reads: Option<&'a mut Vec<(u64, u32)>>,
     ) -> Remote<'a> {
         answers.reset(keys.len());
         let lane = WalkLane {
@@ -98,7 +99,7 @@ impl<'a> Remote<'a> {
             answers,
             lanes: vec![lane; lanes],
             levels: 0,
-            reads: Vec::new(),
+            reads,
         }
     }
 
@@ -106,7 +107,12 @@ impl<'a> Remote<'a> {
     fn settle(&mut self, lane: usize) {
         let lane = &mut self.lanes[lane];
         match lane.walk.next() {
-            Step::Read { offset, length } => return self.reads.push((offset, length)),
+            Step::Read { offset, length } => {
+                if let Some(reads) = &mut self.reads {
+                    reads.push((offset, length));
+                }
+                return;
+            }
             Step::Found => self.answers.put(lane.index, Some(lane.walk.record())),
             Step::Missing => self.answers.put(lane.index, None),
             Step::Corrupt(why) => self.answers.fail(lane.index, why.to_string()),

@@ -161,7 +161,6 @@ pub fn run<W: World + ?Sized>(
         done: None,
         total: 2 * setup.keys.len() as u64,
         answers: Default::default(),
-        reads: Vec::new(),
     };
     run.round(0, &setup.keys[..round_keys], &mut Tally::default())?;
     run.done = Some(0);
@@ -216,8 +215,6 @@ struct Run<'r, W: ?Sized> {
     total: u64,
     /// Pushdown's and remote's of the current round, and those that nobody looks at.
     answers: [Answers; 3],
-    /// What the latest remote lookups read.
-    reads: Vec<(u64, u32)>,
 }
 
 impl<W: World + ?Sized> Run<'_, W> {
@@ -241,7 +238,7 @@ impl<W: World + ?Sized> Run<'_, W> {
                 }
                 1 => {
                     let latencies = &mut remote.latencies;
-                    let (sample, levels) = self.remote(Place::Busy, 1, keys, latencies)?;
+                    let (sample, levels) = self.remote(Place::Busy, 1, keys, latencies, None)?;
                     remote.sample.add(&sample);
                     *depth = levels.max(*depth);
                     self.count(keys);
@@ -269,18 +266,19 @@ impl<W: World + ?Sized> Run<'_, W> {
     }
 
     /// Lookups whose answers go to that slot: the sample, and the most levels that one went down.
+    /// What they read is added to `reads`, where that is wanted.
     fn remote(
         &mut self,
         place: Place,
         slot: usize,
         keys: &[i64],
         latencies: &mut Latencies,
+        reads: Option<&mut Vec<(u64, u32)>>,
     ) -> Result<(Sample, u32), RunError> {
         let mut answers = std::mem::take(&mut self.answers[slot]);
-        let mut job = Remote::new(self.table, keys, self.lanes, &mut answers);
+        let mut job = Remote::new(self.table, keys, self.lanes, &mut answers, reads);
         let sample = self.drive(place, &mut job, keys.len(), latencies);
         let levels = job.levels;
-        self.reads = job.reads;
         self.answers[slot] = answers;
         Ok((sample?, levels))
     }
@@ -292,12 +290,12 @@ impl<W: World + ?Sized> Run<'_, W> {
         keys: &[i64],
         samples: &mut PlaceSamples,
     ) -> Result<(), RunError> {
-        let (sample, _) = self.remote(place, 2, keys, &mut Latencies::new())?;
+        let mut reads = Vec::new();
+        let (sample, _) = self.remote(place, 2, keys, &mut Latencies::new(), Some(&mut reads))?;
         let PlaceSamples {
             remote_read, read, ..
         } = samples;
         remote_read.add(sample.elapsed_ns, sample.round_trips);
-        let reads = std::mem::take(&mut self.reads);
         let (world, lanes) = self.place(place);
         let elapsed_ns = world.reads_ns(&reads, lanes).map_err(RunError::Reads)?;
         read.add(elapsed_ns, reads.len() as u64);
