@@ -10,8 +10,8 @@ use crate::memory::RegionId;
 /// What is known of one load, store or atomic.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Nothing, or too little: it is checked when it runs.
-    Guarded,
+    /// Too little: it is checked when it runs.
+    Guarded(Allowed),
     /// It touches nothing but this region, lies wholly inside, and has the right to.
     Proved {
         /// The region.
@@ -21,19 +21,68 @@ pub enum Access {
     },
 }
 
+/// Which regions an access that is checked when it runs may touch. An address that was moved too
+/// far can lie in another region of the same program; what it finds there must not undo the proof.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allowed {
+    /// Any that is there: the program was not proved, or the access was found never to run.
+    Any,
+    /// Any but the context and the stack, the two that hold addresses.
+    Numbers,
+    /// This one.
+    Only(RegionId),
+}
+
+impl Allowed {
+    /// One byte for it, as engines keep it: 0 for any, else the tag of the region's addresses.
+    pub(crate) const fn tag(self) -> u8 {
+        match self {
+            Allowed::Any => 0,
+            Allowed::Numbers => NUMBERS,
+            Allowed::Only(region) => region.number() as u8 + 1,
+        }
+    }
+
+    /// True if an access so tagged may touch the region with a number.
+    #[inline(always)]
+    pub(crate) const fn admits(tag: u8, number: u64) -> bool {
+        if tag == 0 {
+            return true;
+        }
+        if tag == NUMBERS {
+            return number != RegionId::Context.number() as u64
+                && number != RegionId::Stack.number() as u64;
+        }
+        number.wrapping_add(1) == tag as u64
+    }
+
+    const fn of_tag(tag: u8) -> Allowed {
+        match tag {
+            0 => Allowed::Any,
+            NUMBERS => Allowed::Numbers,
+            tag => match RegionId::numbered(tag as usize - 1) {
+                Some(region) => Allowed::Only(region),
+                None => Allowed::Any,
+            },
+        }
+    }
+}
+
 /// The accesses of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccessPlan {
-    /// 0 for guarded; else the region's number plus 1, and [`CONSTANT`].
+    /// The tag of what is allowed; and [`PROVED`] and [`CONSTANT`].
     classes: [u8; CODE_SLOTS_MAX],
 }
 
 const CONSTANT: u8 = 0x80;
+const PROVED: u8 = 0x40;
+const NUMBERS: u8 = 0x3f;
 
-const _: () = assert!(REGIONS_MAX < CONSTANT as usize);
+const _: () = assert!(REGIONS_MAX < NUMBERS as usize);
 
 impl AccessPlan {
-    /// A plan in which nothing is proved.
+    /// A plan in which nothing is known.
     #[must_use]
     pub const fn all_guarded() -> AccessPlan {
         AccessPlan {
@@ -43,14 +92,28 @@ impl AccessPlan {
 
     /// What is known of the access at a slot; guarded where there is none.
     #[must_use]
+    #[inline]
     pub fn at(&self, pc: u32) -> Access {
-        let class = self.classes.get(pc as usize).copied().unwrap_or(0);
-        let region = (class & !CONSTANT).checked_sub(1);
-        let region = region.and_then(|number| RegionId::ALL.get(usize::from(number)));
-        region.map_or(Access::Guarded, |&region| Access::Proved {
-            region,
-            constant: class & CONSTANT != 0,
-        })
+        let class = self.class(pc);
+        match Allowed::of_tag(class & !(CONSTANT | PROVED)) {
+            Allowed::Only(region) if class & PROVED != 0 => Access::Proved {
+                region,
+                constant: class & CONSTANT != 0,
+            },
+            allowed => Access::Guarded(allowed),
+        }
+    }
+
+    /// True if the access at a slot may touch the region of an address, as far as is known.
+    #[inline(always)]
+    pub(crate) fn admits(&self, pc: u32, address: u64) -> bool {
+        let tag = self.class(pc) & !(CONSTANT | PROVED);
+        Allowed::admits(tag, (address >> 32).wrapping_sub(1))
+    }
+
+    #[inline(always)]
+    fn class(&self, pc: u32) -> u8 {
+        self.classes.get(pc as usize).copied().unwrap_or(0)
     }
 
     /// Notes that the access at a slot is proved, on somebody else's word: for benches, and for
@@ -66,9 +129,18 @@ impl AccessPlan {
 
     /// Notes that the access at a slot is proved.
     pub(crate) fn prove(&mut self, pc: u32, region: RegionId, constant: bool) {
-        if let Some(class) = self.classes.get_mut(pc as usize) {
-            let constant = if constant { CONSTANT } else { 0 };
-            *class = (region as u8 + 1) | constant;
+        let constant = if constant { CONSTANT } else { 0 };
+        self.note(pc, Allowed::Only(region).tag() | PROVED | constant);
+    }
+
+    /// Notes what the access at a slot may touch, which is checked when it runs.
+    pub(crate) fn guard(&mut self, pc: u32, allowed: Allowed) {
+        self.note(pc, allowed.tag());
+    }
+
+    fn note(&mut self, pc: u32, class: u8) {
+        if let Some(place) = self.classes.get_mut(pc as usize) {
+            *place = class;
         }
     }
 }
@@ -76,6 +148,7 @@ impl AccessPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
 
     #[test]
     fn what_is_not_proved_is_guarded() {
@@ -87,7 +160,28 @@ mod tests {
         assert_eq!(plan.at(3), proved(RegionId::Stack, true));
         assert_eq!(plan.at(4), proved(RegionId::Context, false));
         for pc in [0, 2, 5, CODE_SLOTS_MAX as u32, u32::MAX] {
-            assert_eq!(plan.at(pc), Access::Guarded);
+            assert_eq!(plan.at(pc), Access::Guarded(Allowed::Any));
         }
+        for region in RegionId::all() {
+            let allowed = Allowed::Only(region);
+            plan.guard(3, allowed);
+            assert_eq!(plan.at(3), Access::Guarded(allowed));
+        }
+    }
+
+    #[test]
+    fn an_access_is_admitted_where_it_is_allowed() {
+        let mut plan = AccessPlan::all_guarded();
+        for region in RegionId::all() {
+            let address = Memory::address(region, 7);
+            let holds_addresses = matches!(region, RegionId::Context | RegionId::Stack);
+            plan.guard(1, Allowed::Numbers);
+            assert_eq!(plan.at(1), Access::Guarded(Allowed::Numbers));
+            assert_eq!(plan.admits(1, address), !holds_addresses, "{region:?}");
+            plan.guard(1, Allowed::Only(RegionId::Scratch));
+            assert_eq!(plan.admits(1, address), region == RegionId::Scratch);
+            assert!(plan.admits(2, address), "nothing is known of it");
+        }
+        assert!(!plan.admits(1, 7), "it has no tag");
     }
 }

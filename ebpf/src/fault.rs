@@ -71,6 +71,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// It touched memory that it may not.
     Access(AccessFault),
+    /// The verifier proved that this access cannot fail, and it did: a fault of the verifier's.
+    Disproved(AccessFault),
     /// The slot is no instruction of RFC 9669.
     Opcode {
         /// The opcode there.
@@ -112,6 +114,7 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FaultKind::Access(access) => access.fmt(f),
+            FaultKind::Disproved(access) => write!(f, "{access}, though the opposite was proved"),
             FaultKind::Opcode { opcode } => write!(f, "{opcode:#04x} is no instruction"),
             FaultKind::UnknownHelper { helper } => write!(f, "there is no helper {helper:#x}"),
             FaultKind::FellOff => write!(f, "there is no code here"),

@@ -10,11 +10,12 @@
 //! stands if the budget covers it and the run yields behind what it paid for; otherwise it is
 //! taken back and the run ends. So a slice decides only where a run pauses, never what it costs.
 
+use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::fault::{Fault, FaultKind, Outcome};
 use crate::host::{HelperResult, Host};
 use crate::isa::{Slot, call, op, wide};
-use crate::memory::{Memory, Right};
+use crate::memory::{MapIndex, Memory, RegionId, Right};
 use crate::meter;
 use crate::program::Program;
 use crate::semantics::{
@@ -49,8 +50,57 @@ pub fn run<H: Host>(
     slice: u32,
 ) -> Outcome {
     run_slice(program.checked, state, slice, |state, fuel| {
-        interpret(program, state, memory, host, fuel)
+        interpret(program, &Unproved, state, memory, host, fuel)
     })
+}
+
+/// Runs an invocation as [`run`] does, and holds it to a proof: a guarded access may not stray
+/// from where it is allowed, and a proved one that is refused is a fault of its own kind,
+/// [`FaultKind::Disproved`]. It is the referee of what engines that trust the plan do.
+pub fn run_planned<H: Host>(
+    program: &Program<'_>,
+    plan: &AccessPlan,
+    state: &mut State,
+    memory: &mut Memory<'_>,
+    host: &mut H,
+    slice: u32,
+) -> Outcome {
+    run_slice(program.checked, state, slice, |state, fuel| {
+        interpret(program, plan, state, memory, host, fuel)
+    })
+}
+
+/// What a run is held to.
+trait Plan {
+    /// True if the access at a slot may touch the region of an address.
+    fn admits(&self, pc: usize, address: u64) -> bool;
+    /// True if the access at a slot was proved.
+    fn is_proved(&self, pc: usize) -> bool;
+}
+
+/// Nothing.
+struct Unproved;
+
+impl Plan for Unproved {
+    #[inline(always)]
+    fn admits(&self, _: usize, _: u64) -> bool {
+        true
+    }
+
+    fn is_proved(&self, _: usize) -> bool {
+        false
+    }
+}
+
+impl Plan for AccessPlan {
+    #[inline(always)]
+    fn admits(&self, pc: usize, address: u64) -> bool {
+        AccessPlan::admits(self, pc as u32, address)
+    }
+
+    fn is_proved(&self, pc: usize) -> bool {
+        matches!(self.at(pc as u32), Access::Proved { .. })
+    }
 }
 
 /// One slice of any engine: `execute` goes on from the state's slot if there is something to run,
@@ -147,17 +197,27 @@ pub(crate) fn fault(pc: usize, kind: FaultKind) -> Stop {
 
 #[cold]
 #[inline(never)]
-fn denied(memory: &Memory<'_>, pc: usize, address: u64, len: usize, right: Right) -> Stop {
-    fault(
-        pc,
-        FaultKind::Access(memory.explain(address, len as u64, right)),
-    )
+fn denied(
+    plan: &impl Plan,
+    memory: &Memory<'_>,
+    pc: usize,
+    address: u64,
+    len: usize,
+    right: Right,
+) -> Stop {
+    let access = memory.explain(address, len as u64, right);
+    if plan.is_proved(pc) {
+        fault(pc, FaultKind::Disproved(access))
+    } else {
+        fault(pc, FaultKind::Access(access))
+    }
 }
 
 /// The loop. On return `state` holds the registers, and as `pc` what comes next.
 #[allow(clippy::cognitive_complexity)]
-fn interpret<H: Host>(
+fn interpret<H: Host, P: Plan>(
     program: &Program<'_>,
+    plan: &P,
     state: &mut State,
     memory: &mut Memory<'_>,
     host: &mut H,
@@ -285,8 +345,19 @@ fn interpret<H: Host>(
             ($unsigned:ty, $read:ty) => {{
                 let address = r[src].wrapping_add(offset!() as u64);
                 match memory.load(address) {
-                    Some(bytes) => r[dst] = <$read>::from_le_bytes(bytes) as i64 as u64,
-                    None => break denied(memory, pc, address, size_of::<$unsigned>(), Right::Read),
+                    Some(bytes) if plan.admits(pc, address) => {
+                        r[dst] = <$read>::from_le_bytes(bytes) as i64 as u64
+                    }
+                    _ => {
+                        break denied(
+                            plan,
+                            memory,
+                            pc,
+                            address,
+                            size_of::<$unsigned>(),
+                            Right::Read,
+                        );
+                    }
                 }
             }};
         }
@@ -294,8 +365,16 @@ fn interpret<H: Host>(
             ($unsigned:ty, $value:expr) => {{
                 let address = r[dst].wrapping_add(offset!() as u64);
                 let value = $value as $unsigned;
-                if memory.store(address, value.to_le_bytes()).is_none() {
-                    break denied(memory, pc, address, size_of::<$unsigned>(), Right::Write);
+                let admitted = plan.admits(pc, address);
+                if !admitted || memory.store(address, value.to_le_bytes()).is_none() {
+                    break denied(
+                        plan,
+                        memory,
+                        pc,
+                        address,
+                        size_of::<$unsigned>(),
+                        Right::Write,
+                    );
                 }
             }};
         }
@@ -304,8 +383,16 @@ fn interpret<H: Host>(
         macro_rules! atomic {
             ($unsigned:ty, $result:ident) => {{
                 let address = r[dst].wrapping_add(offset!() as u64);
-                let Some(bytes) = memory.load(address) else {
-                    break denied(memory, pc, address, size_of::<$unsigned>(), Right::Write);
+                let bytes = memory.load(address).filter(|_| plan.admits(pc, address));
+                let Some(bytes) = bytes else {
+                    break denied(
+                        plan,
+                        memory,
+                        pc,
+                        address,
+                        size_of::<$unsigned>(),
+                        Right::Write,
+                    );
                 };
                 let old = <$unsigned>::from_le_bytes(bytes);
                 let (value, expected) = (r[src] as $unsigned, r[0] as $unsigned);
@@ -314,7 +401,14 @@ fn interpret<H: Host>(
                     unknown!()
                 };
                 if memory.store(address, new.to_le_bytes()).is_none() {
-                    break denied(memory, pc, address, size_of::<$unsigned>(), Right::Write);
+                    break denied(
+                        plan,
+                        memory,
+                        pc,
+                        address,
+                        size_of::<$unsigned>(),
+                        Right::Write,
+                    );
                 }
                 match fetched {
                     Fetched::Nothing => {}
@@ -405,7 +499,14 @@ fn interpret<H: Host>(
                     wide::CONST => r[dst] = low | (second >> 32) << 32,
                     wide::SCRATCH => r[dst] = program.scratch_base.wrapping_add(low),
                     wide::MAP | wide::MAP_VALUE => {
-                        break fault(pc, FaultKind::NoMap { index: low as u32 });
+                        let Some(index) = MapIndex::new(low as u32) else {
+                            break fault(pc, FaultKind::NoMap { index: low as u32 });
+                        };
+                        r[dst] = if src as u8 == wide::MAP {
+                            index.handle()
+                        } else {
+                            Memory::address(RegionId::Map(index), (second >> 32) as u32)
+                        };
                     }
                     _ => unknown!(),
                 }

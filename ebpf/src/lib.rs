@@ -56,7 +56,7 @@ mod semantics;
 pub mod state;
 pub mod verifier;
 
-pub use access::{Access, AccessPlan};
+pub use access::{Access, AccessPlan, Allowed};
 pub use check::{
     Checked, Function, Refusal, RefusalKind, Resources, check, check_image, check_with,
 };
@@ -69,9 +69,9 @@ pub use image::{EntryKind, Image, ImageError, ImageHeader, MapSpec};
 #[cfg(feature = "std")]
 pub use image_builder::ImageBuilder;
 pub use instruction::Instruction;
-pub use interpreter::run;
+pub use interpreter::{run, run_planned};
 pub use maps::{Map, MapError, MapKind, MapOpError, MapShape};
-pub use memory::{AccessFault, AccessReason, Memory, RegionId, Right};
+pub use memory::{AccessFault, AccessReason, MapIndex, Memory, RegionId, Right};
 pub use program::Program;
 #[cfg(feature = "rbpf")]
 pub use rbpf_engine::RbpfEngine;

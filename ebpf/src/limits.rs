@@ -15,8 +15,8 @@ pub const FRAME_BYTES: usize = 512;
 /// Bytes of the stack region of an invocation.
 pub const STACK_BYTES: usize = FRAMES_MAX * FRAME_BYTES;
 
-/// Regions a memory can hold.
-pub const REGIONS_MAX: usize = 6;
+/// Regions a memory can hold: six, and one for each map.
+pub const REGIONS_MAX: usize = 6 + MAPS_MAX;
 
 /// Bytes of one region that a program can reach; what lies beyond is not addressable.
 pub const REGION_BYTES_MAX: usize = 1 << 30;

@@ -6,42 +6,117 @@
 
 use core::fmt;
 
-use crate::limits::{REGION_BYTES_MAX, REGIONS_MAX};
+use crate::limits::{MAPS_MAX, REGION_BYTES_MAX, REGIONS_MAX};
 
 /// A region of an invocation's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
 pub enum RegionId {
     /// The context that r1 points to.
-    Context = 0,
+    Context,
     /// The caller's arguments.
-    Arguments = 1,
+    Arguments,
     /// The reply that is being made.
-    Reply = 2,
+    Reply,
     /// The data of a scan.
-    Data = 3,
+    Data,
     /// The program's own working memory, which device reads go to.
-    Scratch = 4,
+    Scratch,
     /// The stack of all frames.
-    Stack = 5,
+    Stack,
+    /// The values of a map, or globals, by the map's index.
+    Map(MapIndex),
 }
+
+/// Which map of a program: a number below [`MAPS_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct MapIndex(u8);
+
+impl MapIndex {
+    /// The map with this number, if there can be one.
+    pub const fn new(index: u32) -> Option<MapIndex> {
+        if index < MAPS_MAX as u32 {
+            Some(MapIndex(index as u8))
+        } else {
+            None
+        }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// What a program holds to name the map to helpers. It is no address.
+    pub const fn handle(self) -> u64 {
+        HANDLE | self.0 as u64
+    }
+
+    /// The map that a program names by a handle.
+    pub const fn of_handle(handle: u64) -> Option<MapIndex> {
+        if handle & !0xffff_ffff == HANDLE {
+            MapIndex::new(handle as u32)
+        } else {
+            None
+        }
+    }
+}
+
+/// The upper half of every handle; no region has this tag.
+const HANDLE: u64 = 1 << 63;
+
+/// Regions that are no maps; those of maps follow.
+const FIXED: [RegionId; REGIONS_MAX - MAPS_MAX] = [
+    RegionId::Context,
+    RegionId::Arguments,
+    RegionId::Reply,
+    RegionId::Data,
+    RegionId::Scratch,
+    RegionId::Stack,
+];
+
+#[rustfmt::skip]
+const NAMES: [&str; REGIONS_MAX] = [
+    "ctx", "args", "reply", "data", "scratch", "stack",
+    "map 0", "map 1", "map 2", "map 3", "map 4", "map 5", "map 6", "map 7",
+    "map 8", "map 9", "map 10", "map 11", "map 12", "map 13", "map 14", "map 15",
+];
 
 impl RegionId {
     /// Every region, by number.
-    pub const ALL: [RegionId; REGIONS_MAX] = [
-        RegionId::Context,
-        RegionId::Arguments,
-        RegionId::Reply,
-        RegionId::Data,
-        RegionId::Scratch,
-        RegionId::Stack,
-    ];
+    pub fn all() -> impl Iterator<Item = RegionId> {
+        (0..REGIONS_MAX).filter_map(RegionId::numbered)
+    }
+
+    /// Its number, below [`REGIONS_MAX`]: what an address in it is tagged with, less one.
+    #[inline(always)]
+    pub const fn number(self) -> usize {
+        match self {
+            RegionId::Context => 0,
+            RegionId::Arguments => 1,
+            RegionId::Reply => 2,
+            RegionId::Data => 3,
+            RegionId::Scratch => 4,
+            RegionId::Stack => 5,
+            RegionId::Map(index) => FIXED.len() + index.0 as usize,
+        }
+    }
+
+    /// The region with a number.
+    pub const fn numbered(number: usize) -> Option<RegionId> {
+        if number < FIXED.len() {
+            return Some(FIXED[number]);
+        }
+        match MapIndex::new((number - FIXED.len()) as u32) {
+            Some(index) => Some(RegionId::Map(index)),
+            None => None,
+        }
+    }
 
     /// The region that an address lies in by its tag, whether or not it is there.
     pub const fn of(address: u64) -> Option<RegionId> {
-        let index = tag_index(address);
-        if index < REGIONS_MAX {
-            Some(RegionId::ALL[index])
+        let number = (address >> 32).wrapping_sub(1);
+        if number < REGIONS_MAX as u64 {
+            RegionId::numbered(number as usize)
         } else {
             None
         }
@@ -49,14 +124,7 @@ impl RegionId {
 
     /// The word for it in messages.
     pub const fn name(self) -> &'static str {
-        match self {
-            RegionId::Context => "ctx",
-            RegionId::Arguments => "args",
-            RegionId::Reply => "reply",
-            RegionId::Data => "data",
-            RegionId::Scratch => "scratch",
-            RegionId::Stack => "stack",
-        }
+        NAMES[self.number()]
     }
 }
 
@@ -81,6 +149,8 @@ pub enum AccessReason {
     },
     /// The region may be read only.
     ReadOnly,
+    /// The proof has the access stay in another region.
+    Strayed,
 }
 
 /// An access that was refused, and why.
@@ -115,6 +185,7 @@ impl fmt::Display for AccessFault {
                 write!(f, ", outside a region of {region_bytes} bytes")
             }
             AccessReason::ReadOnly => write!(f, ", which may only be read"),
+            AccessReason::Strayed => write!(f, ", which is not where its pointer belongs"),
         }
     }
 }
@@ -176,7 +247,7 @@ impl<'m> Memory<'m> {
     #[inline]
     pub fn with_read(mut self, region: RegionId, bytes: &'m [u8]) -> Memory<'m> {
         let len = bytes.len().min(REGION_BYTES_MAX);
-        self.regions[region as usize] = Region::Read(&bytes[..len]);
+        self.regions[region.number()] = Region::Read(&bytes[..len]);
         self
     }
 
@@ -186,19 +257,19 @@ impl<'m> Memory<'m> {
     #[inline]
     pub fn with_write(mut self, region: RegionId, bytes: &'m mut [u8]) -> Memory<'m> {
         let len = bytes.len().min(REGION_BYTES_MAX);
-        self.regions[region as usize] = Region::Write(&mut bytes[..len]);
+        self.regions[region.number()] = Region::Write(&mut bytes[..len]);
         self
     }
 
     /// The address of a byte of a region.
     pub const fn address(region: RegionId, offset: u32) -> u64 {
-        ((region as u64 + 1) << 32) | offset as u64
+        ((region.number() as u64 + 1) << 32) | offset as u64
     }
 
     /// The bytes of a region, empty where it is absent.
     #[inline]
     pub fn region(&self, region: RegionId) -> &[u8] {
-        self.regions[region as usize].bytes()
+        self.regions[region.number()].bytes()
     }
 
     /// The `len` bytes at `address`, to be read.
@@ -249,7 +320,7 @@ impl<'m> Memory<'m> {
         let region = RegionId::of(address).ok_or_else(fault)?;
         let offset = address as u32 as usize;
         let within = |bytes: &[u8]| offset <= bytes.len() && len <= bytes.len() - offset;
-        let usable = match &self.regions[region as usize] {
+        let usable = match &self.regions[region.number()] {
             Region::Absent => false,
             Region::Read(bytes) => right == Right::Read && within(bytes),
             Region::Write(bytes) => within(bytes),
@@ -278,7 +349,7 @@ impl<'m> Memory<'m> {
             reason,
         };
         if src_region == dst_region {
-            let Region::Write(bytes) = &mut self.regions[dst_region as usize] else {
+            let Region::Write(bytes) = &mut self.regions[dst_region.number()] else {
                 return Err(fault);
             };
             bytes.copy_within(src_at..src_at + len, dst_at);
@@ -286,7 +357,7 @@ impl<'m> Memory<'m> {
         }
         let both = self
             .regions
-            .get_disjoint_mut([src_region as usize, dst_region as usize]);
+            .get_disjoint_mut([src_region.number(), dst_region.number()]);
         let Ok([from, Region::Write(to)]) = both else {
             return Err(fault);
         };
@@ -337,9 +408,14 @@ impl<'m> Memory<'m> {
         let reason = match self.regions.get(tag_index(address)) {
             None | Some(Region::Absent) => AccessReason::NoRegion,
             Some(Region::Read(_)) if right == Right::Write => AccessReason::ReadOnly,
-            Some(region) => AccessReason::OutOfBounds {
-                region_bytes: region.bytes().len() as u32,
-            },
+            Some(region) => {
+                let region_bytes = region.bytes().len() as u32;
+                if u64::from(address as u32).saturating_add(len) > u64::from(region_bytes) {
+                    AccessReason::OutOfBounds { region_bytes }
+                } else {
+                    AccessReason::Strayed
+                }
+            }
         };
         AccessFault {
             address,

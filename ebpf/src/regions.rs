@@ -10,6 +10,7 @@
 
 use core::hint::select_unpredictable;
 
+use crate::access::Allowed;
 use crate::limits::REGIONS_MAX;
 use crate::memory::Memory;
 
@@ -44,17 +45,18 @@ impl RegionTable {
         table
     }
 
-    /// The place of an access of `SIZE` bytes at a program's address, if a region holds all of it
-    /// and grants the right. With `MASKED`, what the machine speculates about an access that is
+    /// The place of an access of `SIZE` bytes at a program's address, if a region that is
+    /// [allowed](crate::Allowed) holds all of it and grants the right. With `MASKED`, what the machine speculates about an access that is
     /// refused stays inside some region's first bytes.
     #[must_use]
     #[inline(always)]
-    pub fn guarded<const SIZE: u32, const WRITE: bool, const MASKED: bool>(
+    pub(crate) fn guarded<const SIZE: u32, const WRITE: bool, const MASKED: bool>(
         &self,
         address: u64,
+        allowed: u8,
     ) -> Option<*mut u8> {
         let region = (address >> 32).wrapping_sub(1);
-        if region >= REGIONS_MAX as u64 {
+        if region >= REGIONS_MAX as u64 || !Allowed::admits(allowed, region) {
             return None;
         }
         let mut region = region as usize;
@@ -158,13 +160,13 @@ mod tests {
                 for (right, plain, masked) in [
                     (
                         Right::Read,
-                        table.guarded::<8, false, false>(address),
-                        table.guarded::<8, false, true>(address),
+                        table.guarded::<8, false, false>(address, 0),
+                        table.guarded::<8, false, true>(address, 0),
                     ),
                     (
                         Right::Write,
-                        table.guarded::<8, true, false>(address),
-                        table.guarded::<8, true, true>(address),
+                        table.guarded::<8, true, false>(address, 0),
+                        table.guarded::<8, true, true>(address, 0),
                     ),
                 ] {
                     let expected = memory.locate(address, 8, right).ok().map(|(region, at)| {
@@ -191,7 +193,7 @@ mod tests {
         let mut scratch = [0; 40];
         let mut memory = Memory::new().with_write(RegionId::Scratch, &mut scratch);
         let table = RegionTable::new(&mut memory);
-        let scratch_number = RegionId::Scratch as usize;
+        let scratch_number = RegionId::Scratch.number();
         let base = table.base[scratch_number];
         let at = |offset| Memory::address(RegionId::Scratch, offset);
         for (offset, expected) in [(0, 0), (32, 32), (33, 0), (40, 0), (u32::MAX, 0)] {

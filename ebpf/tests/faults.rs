@@ -1,11 +1,13 @@
 //! Memory and its rights, and every way a run can go wrong.
+#![allow(unsafe_code)] // It vouches for an access that only the referee makes.
 
 mod support;
 
-use ebpf::limits::STACK_BYTES;
+use ebpf::limits::{REGIONS_MAX, STACK_BYTES};
 use ebpf::{
-    AccessFault, AccessReason, Checked, Fault, FaultKind, HelperResult, HelperSpec, Host, Memory,
-    NoHost, Outcome, Program, RegionId, Right, State, asm, check, run,
+    AccessFault, AccessPlan, AccessReason, Checked, Fault, FaultKind, HelperResult, HelperSpec,
+    Host, MapIndex, Memory, NoHost, Outcome, Program, RegionId, Right, State, asm, check, run,
+    run_planned,
 };
 use support::{run_text, scratch};
 
@@ -22,12 +24,12 @@ fn regions_have_their_own_addresses() {
     assert_eq!(at(RegionId::Context, 0), 0x1_0000_0000);
     assert_eq!(at(RegionId::Scratch, 0x20), 0x5_0000_0020);
     assert_eq!(at(RegionId::Stack, 4096), 0x6_0000_1000);
-    for (index, region) in RegionId::ALL.into_iter().enumerate() {
-        assert_eq!(region as usize, index);
+    for (index, region) in RegionId::all().enumerate() {
+        assert_eq!(region.number(), index);
         assert_eq!(RegionId::of(at(region, 7)), Some(region));
     }
     assert_eq!(RegionId::of(0), None);
-    assert_eq!(RegionId::of(7 << 32), None);
+    assert_eq!(RegionId::of((REGIONS_MAX as u64 + 1) << 32), None);
     assert_eq!(RegionId::of(u64::MAX), None);
 }
 
@@ -374,10 +376,56 @@ fn wide_loads_of_scratch_and_of_maps() {
         }
     );
 
-    for text in ["lddw r1, map 3\nexit", "lddw r1, map 3+8\nexit"] {
+    let map = MapIndex::new(3).expect("there can be a fourth map");
+    for (text, r0) in [
+        ("lddw r0, map 3\nexit", map.handle()),
+        ("lddw r0, map 3+8\nexit", at(RegionId::Map(map), 8)),
+    ] {
         let slots = asm::assemble(text).unwrap();
         let outcome = run_unchecked(&slots, &checked, &mut NoHost);
-        assert_eq!(outcome, fault(0, FaultKind::NoMap { index: 3 }));
+        assert_eq!(outcome, Outcome::Exit { r0 });
+    }
+    assert_eq!(MapIndex::of_handle(map.handle()), Some(map));
+    assert_eq!(RegionId::of(map.handle()), None, "a handle is no address");
+    for text in ["lddw r1, map 16\nexit", "lddw r1, map 16+8\nexit"] {
+        let slots = asm::assemble(text).unwrap();
+        let outcome = run_unchecked(&slots, &checked, &mut NoHost);
+        assert_eq!(outcome, fault(0, FaultKind::NoMap { index: 16 }));
+    }
+}
+
+#[test]
+fn an_access_is_held_to_what_was_proved() {
+    let slots = asm::assemble("ldxb r0, [r1]\nexit").unwrap();
+    let checked = check(&slots, &[0], &[]).unwrap();
+    let program = Program::new(&slots, &checked, 0);
+    let mut plan = AccessPlan::all_guarded();
+    // SAFETY: only the referee runs it.
+    unsafe { plan.assume(0, RegionId::Scratch, false) };
+    let run = |r1| {
+        let (args, mut work) = ([1; 8], [2; 8]);
+        let mut memory = Memory::new()
+            .with_read(RegionId::Arguments, &args)
+            .with_write(RegionId::Scratch, &mut work);
+        let mut state = State::start(&program, 0, r1, 0, 100);
+        run_planned(&program, &plan, &mut state, &mut memory, &mut NoHost, 100)
+    };
+    assert_eq!(run(at(RegionId::Scratch, 7)), Outcome::Exit { r0: 2 });
+    for (address, reason) in [
+        (at(RegionId::Arguments, 0), AccessReason::Strayed),
+        (
+            at(RegionId::Scratch, 8),
+            AccessReason::OutOfBounds { region_bytes: 8 },
+        ),
+        (at(RegionId::Reply, 0), AccessReason::NoRegion),
+    ] {
+        let access = AccessFault {
+            address,
+            len: 1,
+            right: Right::Read,
+            reason,
+        };
+        assert_eq!(run(address), fault(0, FaultKind::Disproved(access)));
     }
 }
 

@@ -7,7 +7,7 @@ use ebpf::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
     Refusal, RefusalKind, Verified, Verifier,
 };
-use ebpf::{Access, EntryKind, HelperSpec, ImageHeader, RegionId, asm, check};
+use ebpf::{Access, Allowed, EntryKind, HelperSpec, ImageHeader, RegionId, asm, check};
 
 const READ: u32 = 1;
 const COPY: u32 = 2;
@@ -709,7 +709,8 @@ fn the_plan_says_what_was_proved() {
     assert_eq!(verified.plan().at(0), proved(RegionId::Context, true));
     assert_eq!(verified.plan().at(1), proved(RegionId::Arguments, true));
     assert_eq!(verified.plan().at(4), proved(RegionId::Arguments, false));
-    assert_eq!(verified.plan().at(5), Access::Guarded);
+    let allowed = Allowed::Only(RegionId::Arguments);
+    assert_eq!(verified.plan().at(5), Access::Guarded(allowed));
     let guard = verified.guards()[0].to_string();
     assert_eq!(
         guard,

@@ -6,6 +6,7 @@ use super::parts::{NONE, Part, Test};
 use crate::fault::FaultKind;
 use crate::interpreter::is_short;
 use crate::limits::FRAMES_MAX;
+use crate::memory::{MapIndex, Memory, RegionId};
 use crate::state::{Frame, State};
 
 /// Does a part's work and puts its result away, where it has one; `FROM` says what of the part
@@ -297,6 +298,34 @@ pub(super) unsafe fn load_scratch(op: *const Op, m: *mut Machine, fuel: i64) -> 
     }
 }
 
+/// Loads the handle of the map whose index is in the immediate.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn load_map(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+    // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
+    unsafe {
+        let index = MapIndex::new((*op).imm as u32);
+        set(m, (*op).dst, index.map_or(0, MapIndex::handle));
+        next(op.add(2), m, fuel)
+    }
+}
+
+/// Loads an address in the values of the map whose index is in the immediate; the offset is in the
+/// second half's.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn load_map_value(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+    // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
+    unsafe {
+        let (index, offset) = (MapIndex::new((*op).imm as u32), (*op.add(1)).imm as u32);
+        let address = index.map_or(0, |it| Memory::address(RegionId::Map(it), offset));
+        set(m, (*op).dst, address);
+        next(op.add(2), m, fuel)
+    }
+}
+
 /// A handler that stops the run for one reason.
 macro_rules! stops {
     ($($(#[$doc:meta])* $name:ident: |$op:ident| $why:expr;)*) => {$(
@@ -318,7 +347,7 @@ stops! {
     fell_off: |_op| Halt::Fault(FaultKind::FellOff);
     /// No instruction; the opcode is in the destination's place.
     unknown: |op| Halt::Fault(FaultKind::Opcode { opcode: (*op).dst });
-    /// A wide load of a map; there is none.
+    /// A wide load of a map that cannot be.
     no_map: |op| Halt::Fault(FaultKind::NoMap { index: (*op).imm as u32 });
     /// A local call to where no function starts, which is in the immediate.
     no_function: |op| Halt::Fault(FaultKind::NoFunction { target: (*op).imm as u32 });

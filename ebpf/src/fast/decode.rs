@@ -5,10 +5,11 @@ use core::fmt;
 use super::control;
 use super::op::{Handler, Op};
 use super::select::{self, Candidate, Reach, Way};
-use crate::access::{Access, AccessPlan};
+use crate::access::{Access, AccessPlan, Allowed};
 use crate::check::Checked;
 use crate::isa::{self, Slot, call, op, wide};
 use crate::limits::CODE_SLOTS_MAX;
+use crate::memory::MapIndex;
 use crate::program::Program;
 
 /// Who else has memory on this machine.
@@ -253,13 +254,18 @@ impl Decoder<'_, '_> {
             return unknown(plain, slot);
         };
         let mut found = Op { run, ..plain };
-        if let (Access::Proved { region, .. }, false) = (self.plan.at(pc), is_atomic(slot)) {
-            // In the field that the instruction does not use.
-            if slot.class() == isa::ST {
-                found.src = region as u8;
-            } else {
-                found.imm = region as i32;
-            }
+        let tag = match self.plan.at(pc) {
+            Access::Guarded(allowed) => allowed,
+            Access::Proved { region, .. } => Allowed::Only(region),
+        };
+        let tag = tag.tag();
+        // In the field that the instruction does not use.
+        if is_atomic(slot) {
+            found.imm |= i32::from(tag) << 8;
+        } else if slot.class() == isa::ST {
+            found.src = tag;
+        } else {
+            found.imm = i32::from(tag);
         }
         found
     }
@@ -300,7 +306,11 @@ impl Decoder<'_, '_> {
         let run = match slot.src() {
             wide::CONST => control::load_wide,
             wide::SCRATCH => control::load_scratch,
-            wide::MAP | wide::MAP_VALUE => control::no_map,
+            wide::MAP | wide::MAP_VALUE if MapIndex::new(slot.imm() as u32).is_none() => {
+                control::no_map
+            }
+            wide::MAP => control::load_map,
+            wide::MAP_VALUE => control::load_map_value,
             _ => return Ok(unknown(plain, slot)),
         };
         Ok(Op { run, ..plain })

@@ -281,20 +281,20 @@ cells!(u8 u16 u32 u64 i8 i16 i32);
 pub(super) const GUARDED: u8 = 0;
 /// Access that is checked, and masked.
 pub(super) const GUARDED_MASKED: u8 = 1;
-/// Access that was proved; the operation holds the region.
+/// Access that was proved.
 pub(super) const PROVED: u8 = 2;
 /// Access that was proved, and is masked.
 pub(super) const PROVED_MASKED: u8 = 3;
 
-/// The place of an access; none if it may not be.
+/// The place of an access; none if it may not be. `tag` is of what it may touch ([`Allowed`]).
 ///
 /// # Safety
-/// `m` is initialised; of a proved access, `region` is a region's number.
+/// `m` is initialised; of a proved access, `tag` is a region's.
 #[inline(always)]
 unsafe fn place<C: Cell, const WRITE: bool, const HOW: u8>(
     m: *const Machine,
     address: u64,
-    region: u8,
+    tag: u8,
 ) -> Option<*mut u8> {
     // SAFETY: the caller vouches for `m`.
     let regions = unsafe { &(*m).regions };
@@ -302,15 +302,15 @@ unsafe fn place<C: Cell, const WRITE: bool, const HOW: u8>(
         ($($bytes:literal)*) => {
             match C::BYTES {
                 $($bytes => match HOW {
-                    GUARDED => regions.guarded::<$bytes, WRITE, false>(address),
-                    GUARDED_MASKED => regions.guarded::<$bytes, WRITE, true>(address),
-                    // SAFETY: the decoder took the number from a region.
+                    GUARDED => regions.guarded::<$bytes, WRITE, false>(address, tag),
+                    GUARDED_MASKED => regions.guarded::<$bytes, WRITE, true>(address, tag),
+                    // SAFETY: the decoder took the tag from a region, so it is not 0.
                     PROVED => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, false>(usize::from(region), address)
+                        regions.proved::<$bytes, WRITE, false>(usize::from(tag - 1), address)
                     }),
                     // SAFETY: as before.
                     _ => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, true>(usize::from(region), address)
+                        regions.proved::<$bytes, WRITE, true>(usize::from(tag - 1), address)
                     }),
                 },)*
                 _ => None,
@@ -330,7 +330,7 @@ macro_rules! because_of_place {
     };
 }
 
-/// `dst = *(src + offset)` (sections 5.1 and 5.2). A proved one has its region in the immediate.
+/// `dst = *(src + offset)` (sections 5.1 and 5.2). What it may touch is in the immediate.
 pub(super) struct Load<C, const HOW: u8>(PhantomData<C>);
 
 impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
@@ -358,7 +358,7 @@ impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
     }
 }
 
-/// `*(dst + offset) = src` or the immediate (section 5.1). A proved one has its region in the field
+/// `*(dst + offset) = src` or the immediate (section 5.1). What it may touch is in the field
 /// that is not used otherwise.
 pub(super) struct Store<C, const REGISTER: bool, const HOW: u8>(PhantomData<C>);
 
@@ -370,12 +370,12 @@ impl<C: Cell, const REGISTER: bool, const HOW: u8> Part for Store<C, REGISTER, H
         // SAFETY: the caller vouches for all of it.
         let (place, value) = unsafe {
             let address = dst::<FROM>(op, m, handed).wrapping_add((*op).offset as u64);
-            let (value, region) = if REGISTER {
+            let (value, tag) = if REGISTER {
                 (src::<FROM>(op, m, handed), (*op).imm as u8)
             } else {
                 ((*op).imm as u64, (*op).src)
             };
-            (place::<C, true, HOW>(m, address, region)?, value)
+            (place::<C, true, HOW>(m, address, tag)?, value)
         };
         because_of_place!(C::write(place, value));
         Some(0)
@@ -418,7 +418,8 @@ unsafe fn denied(
     unsafe { halt(op, m, fuel, why) }
 }
 
-/// An atomic (section 5.3), always checked: what it does is in its immediate. One thread runs a
+/// An atomic (section 5.3), always checked: what it does is in its immediate, and above the lowest
+/// byte what it may touch. One thread runs a
 /// program, and the memory is nobody else's meanwhile, so a load and a store are atomic.
 pub(super) struct Atomic<C, const MASKED: bool>(PhantomData<C>);
 
@@ -447,13 +448,14 @@ impl<C: AtomicCell, const MASKED: bool> Part for Atomic<C, MASKED> {
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
         // SAFETY: the caller vouches for all of it.
         let (place, value, expected, what) = unsafe {
+            let (what, tag) = ((*op).imm & 0xff, ((*op).imm >> 8) as u8);
             let address = dst::<FROM>(op, m, handed).wrapping_add((*op).offset as u64);
             let place = if MASKED {
-                place::<C, true, GUARDED_MASKED>(m, address, 0)?
+                place::<C, true, GUARDED_MASKED>(m, address, tag)?
             } else {
-                place::<C, true, GUARDED>(m, address, 0)?
+                place::<C, true, GUARDED>(m, address, tag)?
             };
-            (place, src::<FROM>(op, m, handed), get(m, 0), (*op).imm)
+            (place, src::<FROM>(op, m, handed), get(m, 0), what)
         };
         let old = because_of_place!(C::read(place));
         let (new, fetched) = C::result(what, old, value, expected)?;

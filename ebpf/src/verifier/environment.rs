@@ -109,7 +109,7 @@ impl Environment {
             RegionId::Context => Some(self.context.bytes),
             RegionId::Arguments => Some(self.args_bytes),
             RegionId::Reply => Some(self.reply_bytes),
-            RegionId::Data => None,
+            RegionId::Data | RegionId::Map(_) => None,
             RegionId::Scratch => Some(self.scratch_bytes),
             RegionId::Stack => Some(STACK_BYTES as u32),
         }

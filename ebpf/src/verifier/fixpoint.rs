@@ -20,7 +20,7 @@ use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
 use super::value::Value;
 use super::verified::{Guard, Verified};
-use crate::access::AccessPlan;
+use crate::access::{AccessPlan, Allowed};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
@@ -121,7 +121,42 @@ enum Found {
         region: RegionId,
         at: Option<u32>,
     },
-    Guarded,
+    Guarded(Allowed),
+}
+
+impl Found {
+    /// What holds in this context and in those before.
+    fn and(self, here: Found) -> Found {
+        match (self, here) {
+            (Found::Nothing, here) => here,
+            (
+                Found::Proved { region, at },
+                Found::Proved {
+                    region: other,
+                    at: b,
+                },
+            ) => {
+                if region == other {
+                    let at = at.filter(|at| Some(*at) == b);
+                    Found::Proved { region, at }
+                } else {
+                    // Each context stays in its own, so wherever it is, it may be there.
+                    Found::Guarded(Allowed::Any)
+                }
+            }
+            (before, here) => {
+                let region = before.region().filter(|it| Some(*it) == here.region());
+                Found::Guarded(region.map_or(Allowed::Numbers, Allowed::Only))
+            }
+        }
+    }
+
+    fn region(self) -> Option<RegionId> {
+        match self {
+            Found::Proved { region, .. } | Found::Guarded(Allowed::Only(region)) => Some(region),
+            _ => None,
+        }
+    }
 }
 
 /// Joins at a loop head before numbers are widened, and before they are given up.
@@ -663,18 +698,16 @@ impl Job {
         let Some(found) = self.found.get_mut(pc as usize) else {
             return;
         };
-        let (region, before) = (seen.region, *found);
+        let region = seen.region;
         let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
-        *found = match before {
-            _ if !seen.proved => Found::Guarded,
-            Found::Nothing => Found::Proved { region, at: single },
-            Found::Proved { region: other, at } if other == region => Found::Proved {
-                region,
-                at: at.filter(|it| Some(*it) == single),
-            },
-            _ => Found::Guarded,
+        let here = if seen.proved {
+            Found::Proved { region, at: single }
+        } else {
+            Found::Guarded(Allowed::Only(region))
         };
-        if *found == Found::Guarded && before != Found::Guarded {
+        let was_guarded = matches!(*found, Found::Guarded(_));
+        *found = found.and(here);
+        if matches!(*found, Found::Guarded(_)) && !was_guarded {
             // They are counted however many there are.
             let _ = self.guards.push(Guard {
                 pc,
@@ -705,7 +738,10 @@ impl Job {
                     verified.plan.prove(pc, region, at.is_some());
                     verified.proved += 1;
                 }
-                Some(Found::Guarded) => verified.guarded += 1,
+                Some(Found::Guarded(allowed)) => {
+                    verified.plan.guard(pc, allowed);
+                    verified.guarded += 1;
+                }
                 _ => verified.unreached += 1,
             }
             pc += instruction.slots() as u32;
