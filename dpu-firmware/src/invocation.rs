@@ -14,7 +14,7 @@ use core::ops::{Index, IndexMut, Range};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use ebpf::verifier::{ContextLayout, ContextPointer};
+pub use ebpf::abi::{CONTEXT_BYTES, CONTEXT_LAYOUT};
 use ebpf::{Fault, Memory, Outcome, Program, RegionId, State, run};
 use nvme_model::driver::{Lba, Operation};
 use nvme_model::memory::{LentSlab, Page, PageList, Slab, SlabLoan, Transfer, two_slabs_mut};
@@ -27,9 +27,6 @@ use crate::objects::Object;
 
 /// Bytes of all stack frames of an invocation.
 pub const STACK_BYTES: usize = ebpf::limits::STACK_BYTES;
-
-/// Bytes of `struct dpu_ctx`.
-pub const CONTEXT_BYTES: usize = 64;
 
 /// Which slot of the invocation pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -594,25 +591,6 @@ impl IndexMut<InvocationIndex> for Invocations {
     fn index_mut(&mut self, index: InvocationIndex) -> &mut Invocation {
         self.get_mut(index)
             .expect("an invocation's index is held by its request until it ends")
-    }
-}
-
-/// What the verifier is told of `struct dpu_ctx`: where its pointers are.
-pub const CONTEXT_LAYOUT: ContextLayout = ContextLayout {
-    bytes: CONTEXT_BYTES as u32,
-    pointers: &[
-        context_pointer(0, RegionId::Arguments, false),
-        context_pointer(8, RegionId::Reply, false),
-        context_pointer(16, RegionId::Data, false),
-        context_pointer(24, RegionId::Data, true),
-    ],
-};
-
-const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
-    ContextPointer {
-        offset,
-        region,
-        end,
     }
 }
 

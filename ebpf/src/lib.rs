@@ -28,6 +28,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod abi;
 pub mod access;
 #[cfg(feature = "asm")]
 pub mod asm;
