@@ -43,4 +43,4 @@ pub use scalar::Scalar;
 pub use span::Span;
 pub use tnum::Tnum;
 pub use value::{Kind, Unusable, Value};
-pub use verified::{Guard, Verified};
+pub use verified::{Guard, ProofId, Verified};

@@ -87,6 +87,18 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Nothing at all.
+    pub(super) const EMPTY: Environment = Environment {
+        context: ContextLayout {
+            bytes: 0,
+            pointers: &[],
+        },
+        args_bytes: 0,
+        reply_bytes: 0,
+        scratch_bytes: 0,
+        helpers: &[],
+    };
+
     /// What the header of an image declares, with the context and the helpers of the host.
     #[must_use]
     pub const fn new(

@@ -398,7 +398,7 @@ impl Host for Numbers<'_> {
 struct Proof<'a> {
     slots: &'a [u64],
     checked: &'a Checked,
-    verified: Verified,
+    verified: &'a Verified,
     trace: &'a [(u32, Abstract)],
 }
 
@@ -561,10 +561,11 @@ fn what_is_proved_of_programs_by_chance_is_true() {
         passed += 1;
         proved += verified.proved();
         guarded += verified.guarded();
+        let verified = verified.clone();
         let proof = Proof {
             slots: &slots,
             checked: &checked,
-            verified,
+            verified: &verified,
             trace: verifier.trace(),
         };
         let story = format!("program {number}\n{}", text(&slots));
