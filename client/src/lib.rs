@@ -38,6 +38,6 @@ pub use error::ClientError;
 pub use pipeline::{Completion, Done, Pipeline};
 pub use session::{Reply, Session, SessionError, SubmitError, Ticket};
 pub use types::{
-    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Namespace, Object, ObjectId, Program,
-    ProgramId, Stats,
+    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Loaded, Namespace, Object, ObjectId,
+    Program, ProgramId, Stats,
 };

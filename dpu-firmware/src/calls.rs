@@ -475,6 +475,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 self.counters.programs_loaded += 1;
                 let reply = LoadReply {
                     program: Some(self.programs.id(program)),
+                    proof: None,
                 };
                 self.answer(request, Status::Ok, Answer::Load(reply));
             }

@@ -304,6 +304,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         owner: ConnectionIndex,
         asked: &LoadRequest<'_>,
     ) -> Result<Begun, Refused> {
+        if asked.strict {
+            // Nothing is proved here.
+            return Err(Status::NotSupported.into());
+        }
         if self.connections[owner].upload.is_some() {
             return Err(Status::UploadInProgress.into());
         }

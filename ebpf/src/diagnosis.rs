@@ -3,14 +3,17 @@
 //! The agent refuses, and the client explains: between them goes a [`Diagnosis`], which holds no
 //! text, so whoever receives one can check it and show it without a worry. What kinds there are is
 //! fixed by number; a kind that the receiver does not know has no words.
+//!
+//! An access that is [guarded](Guard) makes one as well: who loads a program strictly is refused it.
 
 use core::fmt;
 
 use heapless::Vec;
 
+use crate::instruction::{Instruction, Width};
 use crate::limits::{FRAME_BYTES, FRAMES_MAX, TRAIL_MAX};
 use crate::memory::{RegionId, Right};
-use crate::verifier::{Kind, Refusal, RefusalKind, Unusable, Value};
+use crate::verifier::{Guard, Kind, Refusal, RefusalKind, Unusable, Value, Verified};
 
 /// A refusal, in numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -143,9 +146,106 @@ impl Diagnosis {
     }
 }
 
+/// The number of an access that is not proved, beside those of [`RefusalKind`]; its facts are those
+/// of [`RefusalKind::Outside`].
+pub const GUARDED: u16 = 256;
+
+/// Bytes of a region whose length is not one number, in the facts of an access.
+const ANY_LENGTH: u32 = u32::MAX;
+
+impl Diagnosis {
+    /// That an access of a program is guarded.
+    #[must_use]
+    pub fn of_guard(verified: &Verified, guard: &Guard) -> Diagnosis {
+        let slots = verified.program().slots();
+        let at = slots.get(guard.pc as usize).copied().unwrap_or(0);
+        let (len, right) = match Instruction::decode(at, None) {
+            Ok(Instruction::Load { size, .. }) => (size.bytes(), Right::Read),
+            Ok(Instruction::Store { size, .. }) => (size.bytes(), Right::Write),
+            Ok(Instruction::Atomic { width, .. }) => {
+                let len = if width == Width::Bits32 { 4 } else { 8 };
+                (len, Right::Write)
+            }
+            _ => (0, Right::Read),
+        };
+        let why = RefusalKind::Outside {
+            region: guard.region,
+            len: len as u32,
+            bytes: guard.bytes.unwrap_or(ANY_LENGTH),
+            right,
+        };
+        Diagnosis {
+            pc: guard.pc,
+            kind: GUARDED,
+            facts: why.facts(),
+            register: Some(guard.register.number()),
+            known: Known::Pointer {
+                region: guard.region.number() as u8,
+                min: guard.at.min,
+                max: guard.at.max,
+            },
+            trail: Vec::new(),
+        }
+    }
+
+    /// The access, where the diagnosis is of a guarded one.
+    #[must_use]
+    pub fn guarded(&self) -> Option<(Room, Right)> {
+        let outside = RefusalKind::Outside {
+            region: RegionId::Context,
+            len: 0,
+            bytes: 0,
+            right: Right::Read,
+        };
+        match RefusalKind::of_number(outside.number(), self.facts)? {
+            RefusalKind::Outside {
+                region,
+                len,
+                bytes,
+                right,
+            } if self.kind == GUARDED => {
+                let bytes = Some(bytes).filter(|it| *it != ANY_LENGTH);
+                Some((Room { region, bytes, len }, right))
+            }
+            _ => None,
+        }
+    }
+
+    /// A short name of the kind, if it is known here.
+    #[must_use]
+    pub const fn name(&self) -> Option<&'static str> {
+        if self.kind == GUARDED {
+            return Some("guarded");
+        }
+        RefusalKind::name_of(self.kind)
+    }
+
+    /// What would have been right, in words, if the kind is known here.
+    #[must_use]
+    pub fn needed(&self) -> Option<Needed> {
+        match self.guarded() {
+            Some((room, _)) => Some(Needed(Need::Room(room))),
+            None => self.why().map(|why| why.needed()),
+        }
+    }
+}
+
 /// What is wrong, without the place.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((room, right)) = self.guarded() {
+            let verb = if right == Right::Write {
+                "writes"
+            } else {
+                "reads"
+            };
+            let (len, name) = (room.len, room.region.name());
+            let plural = if len == 1 { "" } else { "s" };
+            return write!(
+                f,
+                "{verb} {len} byte{plural} of {name} at a place that is not proved"
+            );
+        }
         match self.why() {
             Some(why) => why.fmt(f),
             None => write!(
@@ -311,7 +411,7 @@ impl RefusalKind {
     /// What would have been right.
     #[must_use]
     pub const fn needed(&self) -> Needed {
-        Needed(*self)
+        Needed(Need::Of(*self))
     }
 }
 
@@ -320,11 +420,21 @@ const WRITES: u32 = 1 << 31;
 
 /// What would have been right, in words.
 #[derive(Clone, Copy, Debug)]
-pub struct Needed(RefusalKind);
+pub struct Needed(Need);
+
+#[derive(Clone, Copy, Debug)]
+enum Need {
+    Of(RefusalKind),
+    Room(Room),
+}
 
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        let kind = match self.0 {
+            Need::Of(kind) => kind,
+            Need::Room(room) => return room.fmt(f),
+        };
+        f.write_str(match kind {
             RefusalKind::Outside {
                 region: RegionId::Stack,
                 len,
