@@ -11,7 +11,7 @@ use core::fmt;
 use heapless::Vec;
 
 use crate::instruction::{Instruction, Width};
-use crate::limits::{FRAME_BYTES, FRAMES_MAX, TRAIL_MAX};
+use crate::limits::{FRAME_BYTES, FRAMES_MAX, STACK_BYTES, TRAIL_MAX};
 use crate::memory::{RegionId, Right};
 use crate::verifier::{Guard, Kind, Refusal, RefusalKind, Unusable, Value, Verified};
 
@@ -96,6 +96,11 @@ impl fmt::Display for Known {
             } => f.write_str("is any number"),
             Known::Number { min, max } => write!(f, "is {}", Range(min, max)),
             Known::Pointer { region, min, max } => {
+                let (end, stack) = (STACK_BYTES as i64, RegionId::Stack.number() as u8);
+                if region == stack && (0..=end).contains(&min) && (min..=end).contains(&max) {
+                    let below = Range(end - max, end - min);
+                    return write!(f, "points to the stack, {below} bytes below its end");
+                }
                 let region = region_name(u32::from(region));
                 if (min, max) == (i64::MIN, i64::MAX) {
                     return write!(f, "points to {region}, no one knows where");
@@ -159,14 +164,22 @@ impl Diagnosis {
     pub fn of_guard(verified: &Verified, guard: &Guard) -> Diagnosis {
         let slots = verified.program().slots();
         let at = slots.get(guard.pc as usize).copied().unwrap_or(0);
-        let (len, right) = match Instruction::decode(at, None) {
-            Ok(Instruction::Load { size, .. }) => (size.bytes(), Right::Read),
-            Ok(Instruction::Store { size, .. }) => (size.bytes(), Right::Write),
-            Ok(Instruction::Atomic { width, .. }) => {
+        let (len, offset, right) = match Instruction::decode(at, None) {
+            Ok(Instruction::Load { size, offset, .. }) => (size.bytes(), offset, Right::Read),
+            Ok(Instruction::Store { size, offset, .. }) => (size.bytes(), offset, Right::Write),
+            Ok(Instruction::Atomic { width, offset, .. }) => {
                 let len = if width == Width::Bits32 { 4 } else { 8 };
-                (len, Right::Write)
+                (len, offset, Right::Write)
             }
-            _ => (0, Right::Read),
+            _ => (0, 0, Right::Read),
+        };
+        // What the register holds is short of where the access starts.
+        let (min, max) = match (guard.at.min, guard.at.max) {
+            (i64::MIN, i64::MAX) => (i64::MIN, i64::MAX),
+            (min, max) => {
+                let offset = i64::from(offset);
+                (min.saturating_sub(offset), max.saturating_sub(offset))
+            }
         };
         let why = RefusalKind::Outside {
             region: guard.region,
@@ -181,8 +194,8 @@ impl Diagnosis {
             register: Some(guard.register.number()),
             known: Known::Pointer {
                 region: guard.region.number() as u8,
-                min: guard.at.min,
-                max: guard.at.max,
+                min,
+                max,
             },
             trail: Vec::new(),
         }
@@ -578,6 +591,14 @@ mod tests {
             (pointer(0, 0), "points to scratch at byte 0"),
             (pointer(-8, 4095), "points to scratch at byte -8 to 4095"),
             (pointer(1, i64::MAX), "points to scratch at byte 1 or more"),
+            (
+                Known::Pointer {
+                    region: 5,
+                    min: 4032,
+                    max: 4032,
+                },
+                "points to the stack, 64 bytes below its end",
+            ),
             (
                 pointer(i64::MIN, i64::MAX),
                 "points to scratch, no one knows where",
