@@ -14,28 +14,27 @@ pub fn refused(refusal: &Refusal) -> (Status, ErrorBody) {
     told(&Diagnosis::from(refusal))
 }
 
-/// What the answer to the last piece of a program says of its proof; or, if it was to be loaded
-/// strictly and not all of its accesses are proved, the answer that refuses it.
-///
-/// # Errors
-/// Status and body of that answer.
-pub fn proof(verified: &Verified, strict: bool) -> Result<Proof, (Status, ErrorBody)> {
-    if strict && verified.guarded() > 0 {
-        let first = verified.guards().first();
-        return Err(
-            first.map_or((Status::ProgramRefused, ErrorBody::None), |guard| {
-                told(&Diagnosis::of_guard(verified, guard))
-            }),
-        );
-    }
-    Ok(Proof {
+/// What the answer to the last piece of a program says of its proof.
+#[must_use]
+pub const fn proof(verified: &Verified) -> Proof {
+    Proof {
         proved: verified.proved(),
         guarded: verified.guarded(),
         unreached: verified.unreached(),
-    })
+    }
 }
 
-fn told(diagnosis: &Diagnosis) -> (Status, ErrorBody) {
+/// Why a program that is to be loaded strictly is refused though it was proved: the first of its
+/// accesses that must be checked when they run, if there is one.
+#[must_use]
+pub fn guarded(verified: &Verified) -> Option<Diagnosis> {
+    let first = verified.guards().first()?;
+    Some(Diagnosis::of_guard(verified, first))
+}
+
+/// The answer to the last piece of a program that is refused for a diagnosis.
+#[must_use]
+pub fn told(diagnosis: &Diagnosis) -> (Status, ErrorBody) {
     let body = ErrorBody::Unproved(Unproved {
         pc: diagnosis.pc,
         kind: diagnosis.kind,
