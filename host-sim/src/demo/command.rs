@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dpu_firmware::execution::ExecutionConfig;
+
 use super::plan::{PlanError, plan};
 use super::run::{ROUNDS, RunError, Setup, run};
 use super::world::World;
@@ -34,6 +36,8 @@ pub struct WorldSpec {
     pub rtt: Duration,
     /// Time to add to each read of the drive.
     pub drive_latency: Duration,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
 }
 
 /// Why there is no result.
@@ -112,6 +116,7 @@ pub fn command<W: World>(
         lanes: args.concurrency as usize,
         rtt: args.rtt,
         drive_latency: args.drive_latency,
+        execution: args.execution.config(),
     };
     let without_delays = WorldSpec {
         rtt: Duration::ZERO,
