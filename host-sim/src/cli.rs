@@ -222,6 +222,7 @@ Network and drive:
 
 With --json the result is one object on standard output. Its keys: mismatches;
 pushdown.ops_per_s, .round_trips_per_op, .bytes_per_op, .p50_us, .p99_us, the same for remote;
+engine, and pushdown.cpu_us of a lookup with it, pushdown.cpu_us_checked in the checked interpreter;
 depth, ratio, expected_ratio, and the parts that it was calculated from.")]
 pub struct DemoArgs {
     /// Look up in this SQLite file instead of a made one.

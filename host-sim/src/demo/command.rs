@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dpu_firmware::execution::ExecutionConfig;
+use dpu_firmware::execution::{EngineKind, ExecutionConfig};
 
 use super::plan::{PlanError, plan};
-use super::run::{ROUNDS, RunError, Setup, run};
+use super::run::{ROUNDS, RunError, Setup, Worlds, run};
 use super::world::World;
 use crate::cli::{DemoArgs, Exit};
 use crate::dataset::{DatasetError, Placement, snapshot};
@@ -85,8 +85,7 @@ impl DemoError {
 
 /// Does what `args` ask for and prints the result to `out`.
 ///
-/// `open` is called when the files are ready, for the world that was asked for and for one without
-/// added delays.
+/// `open` is called when the files are ready, for each of [`Worlds`].
 pub fn command<W: World>(
     args: &DemoArgs,
     interrupt: &Interrupt,
@@ -123,8 +122,16 @@ pub fn command<W: World>(
         drive_latency: Duration::ZERO,
         ..spec.clone()
     };
-    let mut world = open(&spec).map_err(DemoError::World)?;
+    let in_referee = WorldSpec {
+        execution: ExecutionConfig {
+            engine: EngineKind::Checked,
+            ..spec.execution
+        },
+        ..without_delays.clone()
+    };
+    let mut wanted = open(&spec).map_err(DemoError::World)?;
     let mut quiet = open(&without_delays).map_err(DemoError::World)?;
+    let mut checked = open(&in_referee).map_err(DemoError::World)?;
     let setup = Setup {
         database: &database,
         table: &table,
@@ -133,7 +140,12 @@ pub fn command<W: World>(
         rounds: ROUNDS,
     };
     progress.start("looking up", 2 * keys.len() as u64);
-    let outcome = run(&mut world, &mut quiet, &setup, &mut |done, _| {
+    let worlds = Worlds {
+        wanted: &mut wanted,
+        quiet: &mut quiet,
+        checked: &mut checked,
+    };
+    let outcome = run(worlds, &setup, &mut |done, _| {
         progress.at(done);
         !interrupt.requested()
     })?;
@@ -146,6 +158,7 @@ pub fn command<W: World>(
         concurrency: spec.lanes,
         rtt: args.rtt,
         drive_latency: args.drive_latency,
+        engine: spec.execution.engine.name(),
         outcome,
     };
     let text = if args.json {
