@@ -22,6 +22,7 @@ mod compare;
 mod environment;
 mod fixpoint;
 mod flow;
+mod found;
 mod refusal;
 mod scalar;
 #[cfg(test)]

@@ -48,6 +48,13 @@ pub enum RefusalKind {
         /// What was to be done.
         right: Right,
     },
+    /// The same access is to one region on one way and to another on another, one of them holds
+    /// addresses, and it is not sure to stay inside: no check when it runs could keep it from
+    /// taking an address apart.
+    SeveralRegions {
+        /// The region that it was to at last.
+        region: RegionId,
+    },
     /// Bytes of the stack are read that nothing was put in.
     StackNotWritten {
         /// The first byte, from the frame's end (so negative).
@@ -76,6 +83,11 @@ pub enum RefusalKind {
         argument: u8,
         /// Where it is.
         region: RegionId,
+    },
+    /// A helper is given a buffer that may lie in another region than the one its pointer is to.
+    BufferStrays {
+        /// Which argument, from 1.
+        argument: u8,
     },
     /// A helper is given a buffer on the stack whose place or length is not one number.
     BufferPlace {
@@ -163,6 +175,11 @@ impl fmt::Display for RefusalKind {
                     "{verb} {len} byte{plural} outside of {name}, which has {bytes}"
                 )
             }
+            RefusalKind::SeveralRegions { region } => write!(
+                f,
+                "is to {} here and to another region on another way, and not sure to stay inside",
+                region.name()
+            ),
             RefusalKind::StackNotWritten { offset } => {
                 write!(f, "reads the stack at r10{offset:+}, where nothing was put")
             }
@@ -186,6 +203,10 @@ impl fmt::Display for RefusalKind {
             RefusalKind::BufferRegion { argument, region } => {
                 write!(f, "argument {argument} may not lie in {}", region.name())
             }
+            RefusalKind::BufferStrays { argument } => write!(
+                f,
+                "argument {argument} may be so far from its region that it lies in another"
+            ),
             RefusalKind::BufferPlace { argument } => write!(
                 f,
                 "argument {argument} lies on the stack, and its place and length are not fixed"

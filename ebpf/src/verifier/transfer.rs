@@ -20,6 +20,8 @@ use crate::memory::{RegionId, Right};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seen {
     pub(super) register: Register,
+    /// What is known of the register.
+    pub(super) value: Value,
     pub(super) region: RegionId,
     /// Where it can start.
     pub(super) at: Span<i64>,
@@ -266,6 +268,7 @@ impl Transfer<'_> {
         }
         self.seen = Some(Seen {
             register: base,
+            value,
             region,
             at: place.at,
             proved: place.proved,
@@ -431,10 +434,8 @@ impl Transfer<'_> {
         if value.is_pointer() && !self.may_keep_pointer(&place, base) {
             return self.lose_stack();
         }
+        // What is not confined is held to its region when it runs.
         if place.region != RegionId::Stack {
-            if !place.confined {
-                self.state.stack.forget_all();
-            }
             return;
         }
         let Some(at) = place.stack_byte() else {
@@ -482,8 +483,7 @@ impl Transfer<'_> {
                 }
                 self.state.stack.forget(start, end);
             }
-            Some(place) if place.confined => {}
-            Some(_) => self.state.stack.forget_all(),
+            Some(_) => {}
             None => self.lose_stack(),
         }
         if op.writes_source() {
@@ -539,9 +539,6 @@ impl Transfer<'_> {
             let bytes = self.environment.bytes(place.region);
             let inside = place.at.min >= 0 && bytes.is_some_and(|it| end <= i64::from(it));
             all_inside &= inside;
-            if right == Right::Write && !place.confined {
-                self.state.stack.forget_all();
-            }
         }
         for (start, end) in written {
             self.state.stack.forget(start, end);
@@ -588,7 +585,14 @@ impl Transfer<'_> {
             self.refuse(why, Some(holder));
             return None;
         }
-        Some(self.place(region, &value.number, 0, 0))
+        let place = self.place(region, &value.number, 0, 0);
+        if !place.confined {
+            // The helper looks at the address alone: it would take another region's bytes.
+            let argument = index + 1;
+            self.refuse(RefusalKind::BufferStrays { argument }, Some(holder));
+            return None;
+        }
+        Some(place)
     }
 
     /// How many bytes a helper will be about.
