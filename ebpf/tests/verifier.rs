@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ebpf::limits::{CELLS_MAX, KEPT_MAX};
 use ebpf::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
-    ProofId, Refusal, RefusalKind, Verified, Verifier,
+    ProofId, Refusal, RefusalKind, Returns, Verified, Verifier,
 };
 use ebpf::{
     Access, Allowed, EntryKind, HelperSpec, ImageHeader, Memory, RegionId, State, asm, check,
@@ -33,8 +33,7 @@ const fn helper(id: u32, arguments: [Argument; 5]) -> HelperSignature {
     HelperSignature {
         id,
         arguments,
-        result_min: -4095,
-        result_max: 0,
+        returns: Returns::Number { min: -4095, max: 0 },
     }
 }
 

@@ -19,7 +19,7 @@ use super::found::Found;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
-use super::value::Value;
+use super::value::{Kind, Value};
 use super::verified::{Guard, ProofId, Verified};
 use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
@@ -298,13 +298,11 @@ impl Job {
         self.found.fill(Found::NOTHING);
         self.entries.fill(FREE);
         self.contexts.clear();
-        let sizes = [
-            environment.args_bytes,
-            environment.reply_bytes,
-            environment.scratch_bytes,
-        ];
-        self.flow
-            .explore(self.program.code(), &self.program.checked, &sizes)?;
+        self.flow.explore(
+            self.program.code(),
+            &self.program.checked,
+            self.program.environment.sizes(),
+        )?;
         for index in 0..self.program.entries.len() {
             let (entry, pc) = self.program.entries[index];
             let context = Context {
@@ -585,8 +583,7 @@ impl Job {
                 return Err(refusal);
             }
             if let Some(seen) = seen {
-                let bytes = environment.bytes(seen.region);
-                let recorded = self.record(at.pc, &seen, bytes);
+                let recorded = self.record(at.pc, &seen);
                 recorded.map_err(|why| {
                     let trail = if branched {
                         &self.branched.trail
@@ -685,12 +682,15 @@ impl Job {
         self.push(context.parent, context.pc + 1, back, kept, false)
     }
 
-    fn record(&mut self, pc: u32, seen: &Seen, bytes: Option<u32>) -> Result<(), RefusalKind> {
+    fn record(&mut self, pc: u32, seen: &Seen) -> Result<(), RefusalKind> {
         let Some(found) = self.found.get_mut(pc as usize) else {
             return Ok(());
         };
         let region = seen.region;
-        let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
+        // Where a value lies in its map is not known beforehand.
+        let counted = matches!(seen.value.kind(), Kind::Pointer(_));
+        let single = seen.at.single().filter(|_| counted);
+        let single = single.and_then(|at| u32::try_from(at).ok());
         let was_guarded = found.is_guarded();
         found
             .add(region, single, seen.proved)
@@ -702,7 +702,7 @@ impl Job {
                 register: seen.register,
                 region,
                 at: seen.at,
-                bytes,
+                bytes: seen.bytes,
             });
         }
         Ok(())

@@ -99,8 +99,20 @@ pub enum RefusalKind {
         /// Its number.
         helper: u32,
     },
-    /// Maps are not offered.
-    NoMaps,
+    /// What may be the address of a value is used as one before it was compared with 0.
+    MaybeNull,
+    /// A map's name was needed.
+    NotAMap,
+    /// There is no such map.
+    NoMap {
+        /// Its index.
+        index: u32,
+    },
+    /// The place of a value is named in a map that is no array.
+    NotGlobal {
+        /// The map's index.
+        index: u32,
+    },
     /// Calls nest too deep.
     CallDepth,
     /// There are too many ways by calls.
@@ -214,7 +226,14 @@ impl fmt::Display for RefusalKind {
             RefusalKind::UnknownHelper { helper } => {
                 write!(f, "nothing is known of helper {helper:#x}")
             }
-            RefusalKind::NoMaps => f.write_str("maps are not offered"),
+            RefusalKind::MaybeNull => {
+                f.write_str("uses what a lookup gave before it is compared with null")
+            }
+            RefusalKind::NotAMap => f.write_str("needs the name of a map"),
+            RefusalKind::NoMap { index } => write!(f, "there is no map {index}"),
+            RefusalKind::NotGlobal { index } => {
+                write!(f, "names a place in map {index}, which is no array")
+            }
             RefusalKind::CallDepth => write!(f, "calls nest more than {FRAMES_MAX} deep"),
             RefusalKind::TooManyContexts => {
                 write!(f, "functions are called in more than {CONTEXTS_MAX} ways")
