@@ -6,7 +6,7 @@ use super::scalar::Scalar;
 use super::stack::{Full, Stack};
 use super::value::{Kind, Lookup, Slack, Unusable, Value, ValueId};
 use crate::instruction::Register;
-use crate::limits::{CELLS_MAX, FRAME_BYTES, STACK_BYTES, TRAIL_MAX};
+use crate::limits::{CELLS_MAX, FRAME_BYTES, REGION_BYTES_MAX, STACK_BYTES, TRAIL_MAX};
 
 /// The jumps that led somewhere, the last ones only.
 pub(super) type Trail = Vec<u16, TRAIL_MAX, u8>;
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) stack: Stack,
     pub(super) depth: u32,
     pub(super) trail: Trail,
+    /// The data has at least so many bytes.
+    pub(super) data_min: u32,
     next_id: ValueId,
 }
 
@@ -44,6 +46,7 @@ impl State {
         stack: Stack::EMPTY,
         depth: 0,
         trail: Vec::new(),
+        data_min: 0,
         next_id: 1,
     };
 
@@ -53,6 +56,7 @@ impl State {
         self.stack.copy_from(&other.stack);
         self.depth = other.depth;
         self.trail.clone_from(&other.trail);
+        self.data_min = other.data_min;
         self.next_id = other.next_id;
     }
 
@@ -139,9 +143,15 @@ impl State {
     /// Learns that a register's number has slack, and all that are the same as it.
     pub(super) fn learn_slack(&mut self, register: Register, slack: Slack) {
         let value = self.get(register);
-        if !value.is_measured() || slack <= value.slack() {
+        if !value.is_measured() || slack <= value.slack(self.data_min) {
             return;
         }
+        // What starts there, or later, ends within the data.
+        let end = slack
+            .get()
+            .map(|it| value.number.signed().min.saturating_add(it));
+        let end = end.map_or(0, |it| it.clamp(0, REGION_BYTES_MAX as i64));
+        self.data_min = self.data_min.max(end as u32);
         let value = value.with_slack(slack);
         self.set(register, value);
         if value.id == 0 {
@@ -248,9 +258,11 @@ impl State {
             known: Vec::new(),
             next: &mut self.next_id,
         };
-        let mut changed = false;
+        let mut changed = other.data_min < self.data_min;
+        let data_min = (self.data_min, other.data_min);
+        self.data_min = data_min.0.min(data_min.1);
         for (ours, theirs) in self.registers.iter_mut().zip(&other.registers) {
-            changed |= join_value(ours, theirs, how, &mut identities);
+            changed |= join_value(ours, theirs, data_min, how, &mut identities);
         }
         changed |= self.stack.join_initialised(&other.stack);
         // Cells of both stay; what the other has not is forgotten.
@@ -260,7 +272,7 @@ impl State {
             let theirs = other.stack.cell_at(at).filter(|it| it.len == cell.len);
             let mut value = cell.value;
             let kept = theirs.is_some_and(|theirs| {
-                changed |= join_value(&mut value, &theirs.value, how, &mut identities);
+                changed |= join_value(&mut value, &theirs.value, data_min, how, &mut identities);
                 !value.is_unusable()
             });
             if kept {
@@ -299,6 +311,7 @@ const fn saved_at(depth: u32, register: usize) -> usize {
 fn join_value(
     ours: &mut Value,
     theirs: &Value,
+    data_min: (u32, u32),
     how: Join<'_>,
     identities: &mut Identities<'_>,
 ) -> bool {
@@ -324,9 +337,10 @@ fn join_value(
         Join::GiveUp => Scalar::UNKNOWN,
     };
     let number = number.tightened().unwrap_or(Scalar::UNKNOWN);
-    let slack = match ours.slack().min(theirs.slack()) {
+    let slack = ours.slack(data_min.0);
+    let slack = match slack.min(theirs.slack(data_min.1)) {
         // It would go on getting less.
-        less if how != Join::Plain && less < ours.slack() => Slack::NONE,
+        less if how != Join::Plain && less < slack => Slack::NONE,
         slack => slack,
     };
     *ours = Value {

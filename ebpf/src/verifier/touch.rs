@@ -125,7 +125,7 @@ impl Transfer<'_> {
         let end = at.max.saturating_add(i64::from(len));
         let inside = match self.bytes(value, region) {
             Some(bytes) => end <= i64::from(bytes),
-            None => value.slack().get() >= Some(offset + i64::from(len)),
+            None => value.slack(self.state.data_min).get() >= Some(offset + i64::from(len)),
         };
         let proved = inside && at.min >= self.bottom(region) && at.max >= at.min;
         // Addresses of a region are 2^32 apart from the next one's, and it has less than 2^30. A

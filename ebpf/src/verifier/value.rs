@@ -198,20 +198,20 @@ impl Value {
         matches!(self.kind, Kind::Number | Kind::Pointer(RegionId::Data))
     }
 
-    /// All that is known of its slack: no data has less than no length.
-    pub(super) fn slack(&self) -> Slack {
+    /// All that is known of its slack where the data has at least so many bytes.
+    pub(super) fn slack(&self, data_min: u32) -> Slack {
         if !self.is_measured() {
             return Slack::NONE;
         }
         let most = self.number.signed().max;
-        let plain = most.checked_neg().map_or(Slack::NONE, Slack::of);
-        self.slack.max(plain)
+        let plain = i64::from(data_min).checked_sub(most);
+        self.slack.max(plain.map_or(Slack::NONE, Slack::of))
     }
 
-    /// With this much slack, if it is more than is known anyway.
+    /// With this much slack, if it is more than is known of any number anyway.
     pub(super) fn with_slack(mut self, slack: Slack) -> Value {
         self.slack = Slack::NONE;
-        if self.is_measured() && slack > self.slack() {
+        if self.is_measured() && slack > self.slack(0) {
             self.slack = slack;
         }
         self
