@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use ebpf::jit::{Compiled, JitError, Job, Target, run_proved};
 use ebpf::{
-    AccessPlan, Engine, HelperResult, HelperSpec, Host, Isolation, Memory, Outcome, Program,
-    State, asm, check, run_planned,
+    AccessPlan, Engine, HelperResult, HelperSpec, Host, Isolation, Memory, Outcome, Program, State,
+    asm, check, run_planned,
 };
 use proptest::prelude::*;
 use sides::{HELPERS, Side, Slices, Tracing, any_slot, cases, damaged, in_step, slices};

@@ -5,9 +5,7 @@
 
 use ebpf::isa::Slot;
 use ebpf::limits::STACK_BYTES;
-use ebpf::{
-    HelperResult, HelperSpec, Host, Memory, Outcome, Program, RegionId, State,
-};
+use ebpf::{HelperResult, HelperSpec, Host, Memory, Outcome, Program, RegionId, State};
 use proptest::prelude::*;
 
 use crate::support::generate::{HELPER_ACTS, HELPER_WAITS, Set, program};
