@@ -1,13 +1,11 @@
 //! Changes to programs, at random: most make nonsense of them, some make telling mistakes.
 
-use alloc::vec::Vec;
-
 use ebpf::isa::Slot;
 
 use crate::source::Source;
 
 /// Changes some slots.
-pub fn mutate(source: &mut impl Source, slots: &mut Vec<u64>) {
+pub fn mutate(source: &mut impl Source, slots: &mut [u64]) {
     for _ in 0..source.between(1, 3) {
         if slots.is_empty() {
             return;

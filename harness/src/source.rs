@@ -80,7 +80,7 @@ impl Source for Chance {
 
     #[inline]
     fn below(&mut self, end: u32) -> u32 {
-        ((self.bits() >> 32) * u64::from(end) >> 32) as u32
+        (((self.bits() >> 32) * u64::from(end)) >> 32) as u32
     }
 }
 
