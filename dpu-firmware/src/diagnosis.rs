@@ -54,6 +54,18 @@ const fn known(known: Known) -> protocol::Known {
         Known::Mixed => protocol::Known::Mixed,
         Known::Number { min, max } => protocol::Known::Number { min, max },
         Known::Pointer { region, min, max } => protocol::Known::Pointer { region, min, max },
+        Known::Map { region } => protocol::Known::Map { region },
+        Known::MapValue {
+            region,
+            or_null,
+            min,
+            max,
+        } => protocol::Known::MapValue {
+            region,
+            or_null,
+            min,
+            max,
+        },
     }
 }
 

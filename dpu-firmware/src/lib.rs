@@ -14,6 +14,7 @@ pub mod agent;
 mod calls;
 pub mod diagnosis;
 mod drive;
+pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;

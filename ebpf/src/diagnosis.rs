@@ -62,6 +62,22 @@ pub enum Known {
         /// The greatest offset.
         max: i64,
     },
+    /// The name of a map.
+    Map {
+        /// The number of the map's region.
+        region: u8,
+    },
+    /// An address in a value of a map, from byte `min` to byte `max` of that.
+    MapValue {
+        /// The number of the map's region.
+        region: u8,
+        /// Or it is null.
+        or_null: bool,
+        /// The least offset.
+        min: i64,
+        /// The greatest offset.
+        max: i64,
+    },
 }
 
 impl From<&Value> for Known {
@@ -75,6 +91,15 @@ impl From<&Value> for Known {
             Kind::Number => Known::Number { min, max },
             Kind::Pointer(region) => Known::Pointer {
                 region: region.number() as u8,
+                min,
+                max,
+            },
+            Kind::Map(map) => Known::Map {
+                region: RegionId::Map(map).number() as u8,
+            },
+            Kind::MapValue { map, or_null, .. } => Known::MapValue {
+                region: RegionId::Map(map).number() as u8,
+                or_null,
                 min,
                 max,
             },
@@ -95,6 +120,24 @@ impl fmt::Display for Known {
                 max: i64::MAX,
             } => f.write_str("is any number"),
             Known::Number { min, max } => write!(f, "is {}", Range(min, max)),
+            Known::Map { region } => {
+                write!(f, "is the name of {}", region_name(u32::from(region)))
+            }
+            Known::MapValue {
+                region,
+                or_null,
+                min,
+                max,
+            } => {
+                let start = if or_null {
+                    "is null or points"
+                } else {
+                    "points"
+                };
+                let region = region_name(u32::from(region));
+                let range = Range(min, max);
+                write!(f, "{start} into a value of {region} at byte {range}")
+            }
             Known::Pointer { region, min, max } => {
                 let (end, stack) = (STACK_BYTES as i64, RegionId::Stack.number() as u8);
                 if region == stack && (0..=end).contains(&min) && (min..=end).contains(&max) {
@@ -292,13 +335,18 @@ impl RefusalKind {
             RefusalKind::BufferRegion { .. } => 15,
             RefusalKind::BufferPlace { .. } => 16,
             RefusalKind::UnknownHelper { .. } => 17,
-            RefusalKind::NoMaps => 18,
+            RefusalKind::NoMap { .. } => 18,
             RefusalKind::CallDepth => 19,
             RefusalKind::TooManyContexts => 20,
             RefusalKind::TooManyStates { .. } => 21,
             RefusalKind::TooManyCells => 22,
             RefusalKind::TooManySteps => 23,
             RefusalKind::NotChecked => 24,
+            RefusalKind::MaybeNull => 25,
+            RefusalKind::NotAMap => 26,
+            RefusalKind::NotGlobal { .. } => 27,
+            RefusalKind::SeveralRegions { .. } => 28,
+            RefusalKind::BufferStrays { .. } => 29,
         }
     }
 
@@ -323,13 +371,18 @@ impl RefusalKind {
             15 => "buffer-region",
             16 => "buffer-place",
             17 => "unknown-helper",
-            18 => "no-maps",
+            18 => "no-map",
             19 => "call-depth",
             20 => "too-many-calls",
             21 => "too-many-states",
             22 => "too-many-values",
             23 => "too-many-steps",
             24 => "not-checked",
+            25 => "maybe-null",
+            26 => "not-a-map",
+            27 => "not-global",
+            28 => "several-regions",
+            29 => "buffer-strays",
             _ => return None,
         })
     }
@@ -338,9 +391,9 @@ impl RefusalKind {
     #[must_use]
     pub const fn facts(&self) -> Facts {
         match *self {
-            RefusalKind::ReadOnly { region } | RefusalKind::PointerLeak { region } => {
-                [region.number() as u32, 0, 0]
-            }
+            RefusalKind::ReadOnly { region }
+            | RefusalKind::PointerLeak { region }
+            | RefusalKind::SeveralRegions { region } => [region.number() as u32, 0, 0],
             RefusalKind::Outside {
                 region,
                 len,
@@ -358,7 +411,10 @@ impl RefusalKind {
             RefusalKind::BufferRegion { argument, region } => {
                 [argument as u32, region.number() as u32, 0]
             }
-            RefusalKind::BufferPlace { argument } => [argument as u32, 0, 0],
+            RefusalKind::BufferPlace { argument } | RefusalKind::BufferStrays { argument } => {
+                [argument as u32, 0, 0]
+            }
+            RefusalKind::NoMap { index } | RefusalKind::NotGlobal { index } => [index, 0, 0],
             RefusalKind::UnknownHelper { helper } => [helper, 0, 0],
             RefusalKind::TooManyStates { kept } => [kept, 0, 0],
             _ => [0; 3],
@@ -410,13 +466,22 @@ impl RefusalKind {
                 argument: argument?,
             },
             17 => RefusalKind::UnknownHelper { helper: first },
-            18 => RefusalKind::NoMaps,
+            18 => RefusalKind::NoMap { index: first },
             19 => RefusalKind::CallDepth,
             20 => RefusalKind::TooManyContexts,
             21 => RefusalKind::TooManyStates { kept: first },
             22 => RefusalKind::TooManyCells,
             23 => RefusalKind::TooManySteps,
             24 => RefusalKind::NotChecked,
+            25 => RefusalKind::MaybeNull,
+            26 => RefusalKind::NotAMap,
+            27 => RefusalKind::NotGlobal { index: first },
+            28 => RefusalKind::SeveralRegions {
+                region: region(first)?,
+            },
+            29 => RefusalKind::BufferStrays {
+                argument: argument?,
+            },
             _ => return None,
         })
     }
@@ -491,7 +556,14 @@ impl fmt::Display for Needed {
             }
             RefusalKind::BufferPlace { .. } => "one place and one length, or a buffer in scratch",
             RefusalKind::UnknownHelper { .. } => "a helper that this agent has",
-            RefusalKind::NoMaps => "no map",
+            RefusalKind::MaybeNull => "a comparison with null before",
+            RefusalKind::NotAMap => "the address of a map as it is declared",
+            RefusalKind::NoMap { .. } => "a map that the image declares",
+            RefusalKind::NotGlobal { .. } => "an array",
+            RefusalKind::SeveralRegions { .. } => {
+                "one region on every way, or an offset that is proved to be inside"
+            }
+            RefusalKind::BufferStrays { .. } => "a buffer whose place is known well enough",
             RefusalKind::CallDepth => {
                 return write!(f, "at most {FRAMES_MAX} functions, one within the other");
             }
@@ -561,7 +633,7 @@ mod tests {
                 assert!(!kind.to_string().is_empty() && !kind.needed().to_string().is_empty());
             }
         }
-        assert_eq!(kinds, 24);
+        assert_eq!(kinds, 29);
         let write = RefusalKind::of_number(6, [5, WRITES | 8, 64]).expect("it is known");
         assert_eq!(write.facts(), [5, WRITES | 8, 64]);
         assert!(write.to_string().starts_with("writes 8 bytes"), "{write}");

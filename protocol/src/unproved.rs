@@ -51,6 +51,22 @@ pub enum Known {
         /// The greatest offset.
         max: i64,
     },
+    /// The name of a map.
+    Map {
+        /// The number of the map's region.
+        region: u8,
+    },
+    /// An address in a value of a map, from byte `min` to byte `max` of that.
+    MapValue {
+        /// The number of the map's region.
+        region: u8,
+        /// Or it is null.
+        or_null: bool,
+        /// The least offset.
+        min: i64,
+        /// The greatest offset.
+        max: i64,
+    },
 }
 
 impl fmt::Display for Unproved {

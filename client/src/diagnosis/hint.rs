@@ -75,7 +75,19 @@ pub(super) fn of(diagnosis: &Diagnosis, code: &Code) -> Option<String> {
             "split the program into entries, or its loops into functions that are called less often"
         }
         RefusalKind::TooManyCells => "put large structs and arrays into DPU_SCRATCH variables",
-        RefusalKind::NoMaps | RefusalKind::NotChecked => return None,
+        RefusalKind::MaybeNull => {
+            "a lookup that finds nothing gives NULL: `if (!value) return -ENOENT;` before it is used"
+        }
+        RefusalKind::NotAMap => "pass the address of a variable in SEC(\".maps\")",
+        RefusalKind::SeveralRegions { .. } => {
+            "use a pointer variable for one buffer only, or clamp the offset with dpu_clamp()"
+        }
+        RefusalKind::BufferStrays { .. } => {
+            "bound the offset that is added to the buffer's address, with dpu_clamp()"
+        }
+        RefusalKind::NoMap { .. } | RefusalKind::NotGlobal { .. } | RefusalKind::NotChecked => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }
@@ -116,10 +128,10 @@ fn of_guarded(room: &Room, offset: i16) -> String {
     let last = room.bytes.and_then(|bytes| bytes.checked_sub(room.len));
     let last = last.and_then(|last| last.checked_add_signed(-i32::from(offset)));
     match (room.region, last) {
-        (RegionId::Data, _) => {
-            "how much data there is differs from run to run, so this is checked each time"
-                .to_owned()
-        }
+        (RegionId::Data, _) => format!(
+            "to have it proved, compare with the end first: `if (p + {} > ctx->data_end) return 0;`",
+            room.len
+        ),
         (RegionId::Stack, _) => {
             "index arrays on the stack with an offset that went through dpu_clamp()".to_owned()
         }

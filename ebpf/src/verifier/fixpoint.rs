@@ -15,12 +15,13 @@ use heapless::Vec;
 
 use super::environment::Environment;
 use super::flow::{Flow, decode, successors};
+use super::found::Found;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
-use super::value::Value;
+use super::value::{Kind, Value};
 use super::verified::{Guard, ProofId, Verified};
-use crate::access::{AccessPlan, Allowed};
+use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
@@ -115,53 +116,6 @@ struct At {
     pc: u32,
 }
 
-/// What was found of an access in all contexts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Found {
-    Nothing,
-    /// `at` where it is one number.
-    Proved {
-        region: RegionId,
-        at: Option<u32>,
-    },
-    Guarded(Allowed),
-}
-
-impl Found {
-    /// What holds in this context and in those before.
-    fn and(self, here: Found) -> Found {
-        match (self, here) {
-            (Found::Nothing, here) => here,
-            (
-                Found::Proved { region, at },
-                Found::Proved {
-                    region: other,
-                    at: b,
-                },
-            ) => {
-                if region == other {
-                    let at = at.filter(|at| Some(*at) == b);
-                    Found::Proved { region, at }
-                } else {
-                    // Each context stays in its own, so wherever it is, it may be there.
-                    Found::Guarded(Allowed::Any)
-                }
-            }
-            (before, here) => {
-                let region = before.region().filter(|it| Some(*it) == here.region());
-                Found::Guarded(region.map_or(Allowed::Numbers, Allowed::Only))
-            }
-        }
-    }
-
-    fn region(self) -> Option<RegionId> {
-        match self {
-            Found::Proved { region, .. } | Found::Guarded(Allowed::Only(region)) => Some(region),
-            _ => None,
-        }
-    }
-}
-
 /// Joins at a loop head before numbers are widened, and before they are given up.
 const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
@@ -221,7 +175,7 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 at: None,
                 state: State::EMPTY,
                 branched: State::EMPTY,
-                found: [Found::Nothing; CODE_SLOTS_MAX],
+                found: [Found::NOTHING; CODE_SLOTS_MAX],
                 #[cfg(test)]
                 trace: std::vec::Vec::new(),
             },
@@ -341,16 +295,14 @@ impl Job {
         self.at = None;
         #[cfg(test)]
         self.trace.clear();
-        self.found.fill(Found::Nothing);
+        self.found.fill(Found::NOTHING);
         self.entries.fill(FREE);
         self.contexts.clear();
-        let sizes = [
-            environment.args_bytes,
-            environment.reply_bytes,
-            environment.scratch_bytes,
-        ];
-        self.flow
-            .explore(self.program.code(), &self.program.checked, &sizes)?;
+        self.flow.explore(
+            self.program.code(),
+            &self.program.checked,
+            self.program.environment.sizes(),
+        )?;
         for index in 0..self.program.entries.len() {
             let (entry, pc) = self.program.entries[index];
             let context = Context {
@@ -631,8 +583,17 @@ impl Job {
                 return Err(refusal);
             }
             if let Some(seen) = seen {
-                let bytes = environment.bytes(seen.region);
-                self.record(at.pc, &seen, bytes);
+                let recorded = self.record(at.pc, &seen);
+                recorded.map_err(|why| {
+                    let trail = if branched {
+                        &self.branched.trail
+                    } else {
+                        &self.state.trail
+                    };
+                    let mut refusal = Refusal::new(at.pc, why, trail);
+                    refusal.register = Some((seen.register, seen.value));
+                    refusal
+                })?;
             }
         }
         Ok(result)
@@ -721,29 +682,30 @@ impl Job {
         self.push(context.parent, context.pc + 1, back, kept, false)
     }
 
-    fn record(&mut self, pc: u32, seen: &Seen, bytes: Option<u32>) {
+    fn record(&mut self, pc: u32, seen: &Seen) -> Result<(), RefusalKind> {
         let Some(found) = self.found.get_mut(pc as usize) else {
-            return;
+            return Ok(());
         };
         let region = seen.region;
-        let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
-        let here = if seen.proved {
-            Found::Proved { region, at: single }
-        } else {
-            Found::Guarded(Allowed::Only(region))
-        };
-        let was_guarded = matches!(*found, Found::Guarded(_));
-        *found = found.and(here);
-        if matches!(*found, Found::Guarded(_)) && !was_guarded {
+        // Where a value lies in its map is not known beforehand.
+        let counted = matches!(seen.value.kind(), Kind::Pointer(_));
+        let single = seen.at.single().filter(|_| counted);
+        let single = single.and_then(|at| u32::try_from(at).ok());
+        let was_guarded = found.is_guarded();
+        found
+            .add(region, single, seen.proved)
+            .map_err(|_| RefusalKind::SeveralRegions { region })?;
+        if found.is_guarded() && !was_guarded {
             // They are counted however many there are.
             let _ = self.program.guards.push(Guard {
                 pc,
                 register: seen.register,
                 region,
                 at: seen.at,
-                bytes,
+                bytes: seen.bytes,
             });
         }
+        Ok(())
     }
 
     /// Writes down what was found of each access.
@@ -754,18 +716,15 @@ impl Job {
         (program.proved, program.guarded, program.unreached) = (0, 0, 0);
         let mut pc = 0;
         while let Some(instruction) = decode(program.code(), pc) {
-            let found = self.found.get(pc as usize).copied();
-            match found {
-                _ if !is_access(&instruction) => {}
-                Some(Found::Proved { region, at }) => {
-                    program.plan.prove(pc, region, at.is_some());
-                    program.proved += 1;
+            if is_access(&instruction) {
+                let found = self.found.get(pc as usize).copied();
+                let found = found.unwrap_or(Found::NOTHING);
+                found.note(&mut program.plan, pc);
+                match found.access() {
+                    Some(Access::Proved { .. }) => program.proved += 1,
+                    Some(Access::Guarded(_)) => program.guarded += 1,
+                    None => program.unreached += 1,
                 }
-                Some(Found::Guarded(allowed)) => {
-                    program.plan.guard(pc, allowed);
-                    program.guarded += 1;
-                }
-                _ => program.unreached += 1,
             }
             pc += instruction.slots() as u32;
         }
