@@ -76,6 +76,8 @@ pub(crate) enum Cond {
     Lo,
     /// Negative.
     Mi,
+    /// Positive or zero.
+    Pl,
     /// Unsigned higher.
     Hi,
     /// Unsigned lower or same.
@@ -94,12 +96,31 @@ impl Cond {
             Cond::Hs => 2,
             Cond::Lo => 3,
             Cond::Mi => 4,
+            Cond::Pl => 5,
             Cond::Hi => 8,
             Cond::Ls => 9,
             Cond::Ge => 10,
             Cond::Lt => 11,
             Cond::Gt => 12,
             Cond::Le => 13,
+        }
+    }
+
+    /// The one that holds where this does not.
+    pub(crate) const fn inverse(self) -> Cond {
+        match self {
+            Cond::Eq => Cond::Ne,
+            Cond::Ne => Cond::Eq,
+            Cond::Hs => Cond::Lo,
+            Cond::Lo => Cond::Hs,
+            Cond::Mi => Cond::Pl,
+            Cond::Pl => Cond::Mi,
+            Cond::Hi => Cond::Ls,
+            Cond::Ls => Cond::Hi,
+            Cond::Ge => Cond::Lt,
+            Cond::Lt => Cond::Ge,
+            Cond::Gt => Cond::Le,
+            Cond::Le => Cond::Gt,
         }
     }
 }
@@ -282,9 +303,17 @@ pub(crate) const fn extend(bits: Bits, size: Size, d: Reg, n: Reg, low: u32) -> 
     bit_field(bits, size, d, n, 0, low - 1)
 }
 
-/// `low` bits from bit `from` on, moved to the bottom, with zeros above (`UBFX`, `LSR`).
-pub(crate) const fn extract(size: Size, d: Reg, n: Reg, from: u32, low: u32) -> u32 {
-    bit_field(Bits::Unsigned, size, d, n, from, from + low - 1)
+/// `low` bits from bit `from` on, moved to the bottom, with their sign or zeros above (`SBFX`,
+/// `UBFX`).
+pub(crate) const fn extract(
+    bits: Bits,
+    size: Size,
+    d: Reg,
+    n: Reg,
+    from: u32,
+    low: u32,
+) -> u32 {
+    bit_field(bits, size, d, n, from, from + low - 1)
 }
 
 /// Shifts to the left by a number below the width.
@@ -436,6 +465,8 @@ pub(crate) enum Index {
     W,
     /// The register (`LSL #0`).
     X,
+    /// The register, times the bytes that are moved (`LSL`).
+    Scaled,
 }
 
 /// `t` and `[n + m]` ("Load/store register (register offset)").
@@ -450,6 +481,7 @@ pub(crate) const fn mem_reg(
     let option = match index {
         Index::W => 2 << 13,
         Index::X => 3 << 13,
+        Index::Scaled => 3 << 13 | 1 << 12,
     };
     0x3820_0800 | kind(way, cell) | m.m() | option | n.n() | t.d()
 }

@@ -24,12 +24,13 @@ const CELLS: [Cell; 7] = [
     Cell::S16,
     Cell::S32,
 ];
-const CONDITIONS: [(Cond, &str); 11] = [
+const CONDITIONS: [(Cond, &str); 12] = [
     (Cond::Eq, "eq"),
     (Cond::Ne, "ne"),
     (Cond::Hs, "hs"),
     (Cond::Lo, "lo"),
     (Cond::Mi, "mi"),
+    (Cond::Pl, "pl"),
     (Cond::Hi, "hi"),
     (Cond::Ls, "ls"),
     (Cond::Ge, "ge"),
@@ -207,8 +208,10 @@ impl Samples {
                 );
                 for low in [1, 2, size.bits() - by] {
                     if by + low <= size.bits() && low > 0 {
-                        let word = extract(size, d, n, by, low);
+                        let word = extract(Bits::Unsigned, size, d, n, by, low);
                         self.add(word, format!("ubfx {to}, {from}, #{by}, #{low}"));
+                        let word = extract(Bits::Signed, size, d, n, by, low);
+                        self.add(word, format!("sbfx {to}, {from}, #{by}, #{low}"));
                     }
                 }
             }
@@ -297,6 +300,10 @@ impl Samples {
                         let word = mem_reg(way, cell, t, n, m, Index::X);
                         let whole = name(Size::X, m);
                         self.add(word, format!("{scaled}{letter} {reg}, [{at}, {whole}]"));
+                        let word = mem_reg(way, cell, t, n, m, Index::Scaled);
+                        let by = bytes.ilog2();
+                        let text = format!("{scaled}{letter} {reg}, [{at}, {whole}, lsl #{by}]");
+                        self.add(word, text);
                     }
                 }
             }
@@ -425,6 +432,14 @@ fn an_assembler_makes_the_same_words() {
     assert_eq!(words.len(), samples.len());
     for ((word, text), expected) in samples.iter().zip(words) {
         assert_eq!(*word, expected, "{text}: {word:#010x}, not {expected:#010x}");
+    }
+}
+
+#[test]
+fn the_inverse_of_a_condition_is_its_opposite() {
+    for (cond, _) in CONDITIONS {
+        assert_eq!(cond.inverse().code(), cond.code() ^ 1);
+        assert_eq!(cond.inverse().inverse(), cond);
     }
 }
 
