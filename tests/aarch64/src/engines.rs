@@ -5,21 +5,30 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use ebpf::jit::{JitStore, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{
     AccessPlan, Decoded, Engine, Host, Isolation, Memory, Op, Outcome, Program, RegionId, State,
 };
 
+use crate::code::Pages;
+
 /// Room for the engines, taken once.
 pub(crate) struct Engines {
     ops: Vec<Op>,
+    jit: JitStore<Pages, { table_for(CODE_SLOTS_MAX) }>,
     plan: AccessPlan,
 }
 
+/// Enough for the code of any program.
+const CODE_BYTES: usize = 1 << 20;
+
 impl Engines {
     pub(crate) fn new() -> Engines {
+        let pages = Pages::new(CODE_BYTES).expect("there are pages");
         Engines {
             ops: vec![Op::EMPTY; Decoded::ops_for(CODE_SLOTS_MAX)],
+            jit: JitStore::new(pages),
             plan: AccessPlan::all_guarded(),
         }
     }
@@ -70,32 +79,30 @@ pub(crate) fn compare<H: Host + Clone + PartialEq>(
     slices: &[u32],
     host: H,
 ) -> Result<Outcome, String> {
-    let Engines { ops, plan } = engines;
+    let Engines { ops, jit, plan } = engines;
     let mut outcome = Outcome::Yielded;
     for isolation in [Isolation::Alone, Isolation::Shared] {
         let decoded = Decoded::new(program, plan, isolation, ops)
             .map_err(|why| format!("it cannot be decoded: {why}"))?;
-        let mut ours = Side::new(program, memory, budget, host.clone());
-        let mut referee = Side::new(program, memory, budget, host.clone());
-        outcome = in_step(
-            &mut referee,
-            &mut ours,
-            program,
-            slices,
-            |state, memory, host, slice| decoded.run(state, memory, host, slice),
-        )
-        .map_err(|why| format!("the decoded form, {isolation:?}: {why}"))?;
+        jit.compile(program, plan, isolation)
+            .map_err(|why| format!("it cannot be compiled: {why}"))?;
+        let compiled = jit.get().ok_or("it was compiled, and is not there")?;
+        let side = || Side::new(program, memory, budget, host.clone());
+        in_step(side(), side(), program, slices, &decoded)
+            .map_err(|why| format!("the decoded form, {isolation:?}: {why}"))?;
+        outcome = in_step(side(), side(), program, slices, &compiled)
+            .map_err(|why| format!("machine code, {isolation:?}: {why}"))?;
     }
     Ok(outcome)
 }
 
-/// Runs two sides to their end.
+/// Runs two sides to their end, one in the referee.
 fn in_step<H: Host + Clone + PartialEq>(
-    referee: &mut Side<H>,
-    ours: &mut Side<H>,
+    mut referee: Side<H>,
+    mut ours: Side<H>,
     program: &Program<'_>,
     slices: &[u32],
-    mut run: impl FnMut(&mut State, &mut Memory<'_>, &mut H, u32) -> Outcome,
+    engine: &impl Engine,
 ) -> Result<Outcome, String> {
     let last = slices.last().copied().unwrap_or(u32::MAX);
     let mut slices = slices.iter().copied();
@@ -103,7 +110,7 @@ fn in_step<H: Host + Clone + PartialEq>(
         let slice = slices.next().unwrap_or(last);
         let expected =
             referee.run(|state, memory, host| ebpf::run(program, state, memory, host, slice));
-        let outcome = ours.run(|state, memory, host| run(state, memory, host, slice));
+        let outcome = ours.run(|state, memory, host| engine.run(state, memory, host, slice));
         if outcome != expected {
             return Err(format!("the referee says {expected:?}, it {outcome:?}"));
         }

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod code;
 mod conformance;
 mod engines;
 mod heap;

@@ -305,21 +305,21 @@ pub(crate) const fn extend(bits: Bits, size: Size, d: Reg, n: Reg, low: u32) -> 
 
 /// `low` bits from bit `from` on, moved to the bottom, with their sign or zeros above (`SBFX`,
 /// `UBFX`).
-pub(crate) const fn extract(
-    bits: Bits,
-    size: Size,
-    d: Reg,
-    n: Reg,
-    from: u32,
-    low: u32,
-) -> u32 {
+pub(crate) const fn extract(bits: Bits, size: Size, d: Reg, n: Reg, from: u32, low: u32) -> u32 {
     bit_field(bits, size, d, n, from, from + low - 1)
 }
 
 /// Shifts to the left by a number below the width.
 pub(crate) const fn lsl_imm(size: Size, d: Reg, n: Reg, by: u32) -> u32 {
     let bits = size.bits();
-    bit_field(Bits::Unsigned, size, d, n, (bits - by) % bits, bits - 1 - by)
+    bit_field(
+        Bits::Unsigned,
+        size,
+        d,
+        n,
+        (bits - by) % bits,
+        bits - 1 - by,
+    )
 }
 
 /// Shifts to the right by a number below the width.
@@ -377,9 +377,6 @@ pub(crate) const fn ret(n: Reg) -> u32 {
 
 /// Consumption of speculative data barrier ("Hints").
 pub(crate) const CSDB: u32 = 0xd503_229f;
-
-/// Branch target: an indirect jump may lead here ("Hints"; `BTI j`).
-pub(crate) const BTI_J: u32 = 0xd503_249f;
 
 /// Permanently undefined ("Reserved"): what fills code that never runs.
 pub(crate) const fn udf(imm: u16) -> u32 {
@@ -470,14 +467,7 @@ pub(crate) enum Index {
 }
 
 /// `t` and `[n + m]` ("Load/store register (register offset)").
-pub(crate) const fn mem_reg(
-    way: Move,
-    cell: Cell,
-    t: Reg,
-    n: Reg,
-    m: Reg,
-    index: Index,
-) -> u32 {
+pub(crate) const fn mem_reg(way: Move, cell: Cell, t: Reg, n: Reg, m: Reg, index: Index) -> u32 {
     let option = match index {
         Index::W => 2 << 13,
         Index::X => 3 << 13,
@@ -486,31 +476,15 @@ pub(crate) const fn mem_reg(
     0x3820_0800 | kind(way, cell) | m.m() | option | n.n() | t.d()
 }
 
-/// How the base of a pair's address moves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Base {
-    /// Not at all.
-    Stays,
-    /// By the offset, before the access.
-    Before,
-    /// By the offset, behind the access, which is at the base.
-    Behind,
-}
-
 /// Two whole registers at `[n + bytes]`, a multiple of 8 from -512 to 504 ("Load/store register
-/// pair").
-pub(crate) const fn pair(way: Move, t: Reg, t2: Reg, n: Reg, bytes: i32, base: Base) -> u32 {
+/// pair (offset)").
+pub(crate) const fn pair(way: Move, t: Reg, t2: Reg, n: Reg, bytes: i32) -> u32 {
     debug_assert!(bytes % 8 == 0);
-    let mode = match base {
-        Base::Behind => 1 << 23,
-        Base::Stays => 2 << 23,
-        Base::Before => 3 << 23,
-    };
     let load = match way {
         Move::Load => 1 << 22,
         Move::Store => 0,
     };
-    0xa800_0000 | mode | load | signed_field(bytes / 8, 7) << 15 | t2.a() | n.n() | t.d()
+    0xa900_0000 | load | signed_field(bytes / 8, 7) << 15 | t2.a() | n.n() | t.d()
 }
 
 // ---- Data processing (register) ----
@@ -531,14 +505,7 @@ pub(crate) const fn sum(sum: Sum, size: Size, d: Reg, n: Reg, m: Reg) -> u32 {
 }
 
 /// `d = n ± (m << by)` ("Add/subtract (shifted register)").
-pub(crate) const fn sum_shifted(
-    sum: Sum,
-    size: Size,
-    d: Reg,
-    n: Reg,
-    m: Reg,
-    by: u32,
-) -> u32 {
+pub(crate) const fn sum_shifted(sum: Sum, size: Size, d: Reg, n: Reg, m: Reg, by: u32) -> u32 {
     debug_assert!(by < size.bits());
     self::sum(sum, size, d, n, m) | field(by, 6) << 10
 }
@@ -552,13 +519,6 @@ pub(crate) const fn sum_half(sum: Sum, d: Reg, n: Reg, m: Reg) -> u32 {
 /// `d = n` if the condition holds, else `m` ("Conditional select").
 pub(crate) const fn csel(size: Size, d: Reg, n: Reg, m: Reg, cond: Cond) -> u32 {
     size.sf() | 0x1a80_0000 | m.m() | cond.code() << 12 | n.n() | d.d()
-}
-
-/// Compares with a number below 32 if the condition holds, else sets the flags to `nzcv`
-/// ("Conditional compare (immediate)").
-pub(crate) const fn ccmp_imm(size: Size, n: Reg, imm: u32, nzcv: u32, cond: Cond) -> u32 {
-    let fields = field(imm, 5) << 16 | cond.code() << 12 | n.n() | field(nzcv, 4);
-    size.sf() | 0x7a40_0800 | fields
 }
 
 /// Operations of "Data-processing (2 source)".
