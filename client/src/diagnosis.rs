@@ -11,7 +11,7 @@ pub use way::{Step, Turn};
 
 use ebpf::diagnosis::{Diagnosis, Known};
 use ebpf::verifier::RefusalKind;
-use ebpf::{EntryKind, Image, Instruction, MapError};
+use ebpf::{EntryKind, Image, Instruction, MapError, MapIndex, RegionId};
 use protocol::{ErrorBody, Unproved};
 
 /// The code of a program, to look instructions up in.
@@ -158,14 +158,14 @@ pub fn diagnosis(unproved: &Unproved) -> Diagnosis {
             protocol::Known::Mixed => Known::Mixed,
             protocol::Known::Number { min, max } => Known::Number { min, max },
             protocol::Known::Pointer { region, min, max } => Known::Pointer { region, min, max },
-            protocol::Known::Map { region } => Known::Map { region },
+            protocol::Known::Map { map } => Known::Map { map },
             protocol::Known::MapValue {
-                region,
+                map,
                 or_null,
                 min,
                 max,
             } => Known::MapValue {
-                region,
+                map,
                 or_null,
                 min,
                 max,
@@ -209,12 +209,13 @@ fn displacement(instruction: Option<Instruction>) -> Option<(u8, i16)> {
 fn range(known: Known) -> Option<(Option<&'static str>, i64, i64)> {
     match known {
         Known::Number { min, max } => Some((None, min, max)),
-        Known::Pointer { region, min, max }
-        | Known::MapValue {
-            region, min, max, ..
-        } => {
-            let region = ebpf::RegionId::numbered(usize::from(region))?;
+        Known::Pointer { region, min, max } => {
+            let region = RegionId::numbered(usize::from(region))?;
             Some((Some(region.name()), min, max))
+        }
+        Known::MapValue { map, min, max, .. } => {
+            let map = MapIndex::new(u32::from(map))?;
+            Some((Some(RegionId::Map(map).name()), min, max))
         }
         _ => None,
     }

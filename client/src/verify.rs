@@ -120,7 +120,8 @@ pub fn verify(image: &[u8]) -> Result<Report, ImageError> {
             return Ok(report);
         }
     };
-    match environment(&image) {
+    let maps = image.maps().map(|(spec, _)| spec);
+    match environment(image.header()).with_maps(maps) {
         Ok(environment) => {
             Prover::new(&image, environment, &code, &checked).run(&mut report);
         }

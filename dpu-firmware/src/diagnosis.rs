@@ -24,15 +24,7 @@ pub const fn proof(verified: &Verified) -> Proof {
     }
 }
 
-/// Why a program that is to be loaded strictly is refused though it was proved: the first of its
-/// accesses that must be checked when they run, if there is one.
-#[must_use]
-pub fn guarded(verified: &Verified) -> Option<Diagnosis> {
-    let first = verified.guards().first()?;
-    Some(Diagnosis::of_guard(verified, first))
-}
-
-/// The answer to the last piece of a program that is refused for a diagnosis.
+/// The answer to the last piece of a program with that fault.
 #[must_use]
 pub fn told(diagnosis: &Diagnosis) -> (Status, ErrorBody) {
     let body = ErrorBody::Unproved(Unproved {
@@ -54,14 +46,14 @@ const fn known(known: Known) -> protocol::Known {
         Known::Mixed => protocol::Known::Mixed,
         Known::Number { min, max } => protocol::Known::Number { min, max },
         Known::Pointer { region, min, max } => protocol::Known::Pointer { region, min, max },
-        Known::Map { region } => protocol::Known::Map { region },
+        Known::Map { map } => protocol::Known::Map { map },
         Known::MapValue {
-            region,
+            map,
             or_null,
             min,
             max,
         } => protocol::Known::MapValue {
-            region,
+            map,
             or_null,
             min,
             max,

@@ -304,10 +304,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         owner: ConnectionIndex,
         asked: &LoadRequest<'_>,
     ) -> Result<Begun, Refused> {
-        if asked.strict {
-            // Nothing is proved here.
-            return Err(Status::NotSupported.into());
-        }
         if self.connections[owner].upload.is_some() {
             return Err(Status::UploadInProgress.into());
         }
@@ -323,7 +319,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.make_room_for_upload();
         let upload = self
             .programs
-            .begin(owner, name, asked.total_bytes, asked.sha256, self.now_us)
+            .begin(owner, name, asked, self.now_us)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].upload = Some(upload);
         Ok(Begun::Answer(Answer::Empty))

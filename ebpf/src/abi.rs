@@ -4,8 +4,7 @@
 //! can reach it. What the helpers do is the agent's affair.
 
 use crate::host::HelperSpec;
-use crate::image::Image;
-use crate::maps::MapError;
+use crate::image::ImageHeader;
 use crate::memory::RegionId;
 use crate::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
@@ -219,9 +218,7 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
 
 /// What the verifier is told of a program that runs against this ABI: the same by the agent before
 /// it runs one and by whoever wants to know beforehand.
-///
-/// # Errors
-/// A map that cannot be, or too many of them.
-pub fn environment(image: &Image<'_>) -> Result<Environment, MapError> {
-    Environment::of_image(image, CONTEXT_LAYOUT, &SIGNATURES)
+#[must_use]
+pub const fn environment(header: &ImageHeader) -> Environment {
+    Environment::new(header, CONTEXT_LAYOUT, &SIGNATURES)
 }

@@ -64,13 +64,13 @@ pub enum Known {
     },
     /// The name of a map.
     Map {
-        /// The number of the map's region.
-        region: u8,
+        /// Its index.
+        map: u8,
     },
-    /// An address in a value of a map, from byte `min` to byte `max` of that.
+    /// An address in a value of a map, from byte `min` to byte `max` of the value.
     MapValue {
-        /// The number of the map's region.
-        region: u8,
+        /// The map's index.
+        map: u8,
         /// Or it is null.
         or_null: bool,
         /// The least offset.
@@ -95,10 +95,10 @@ impl From<&Value> for Known {
                 max,
             },
             Kind::Map(map) => Known::Map {
-                region: RegionId::Map(map).number() as u8,
+                map: map.get() as u8,
             },
             Kind::MapValue { map, or_null, .. } => Known::MapValue {
-                region: RegionId::Map(map).number() as u8,
+                map: map.get() as u8,
                 or_null,
                 min,
                 max,
@@ -120,24 +120,6 @@ impl fmt::Display for Known {
                 max: i64::MAX,
             } => f.write_str("is any number"),
             Known::Number { min, max } => write!(f, "is {}", Range(min, max)),
-            Known::Map { region } => {
-                write!(f, "is the name of {}", region_name(u32::from(region)))
-            }
-            Known::MapValue {
-                region,
-                or_null,
-                min,
-                max,
-            } => {
-                let start = if or_null {
-                    "is null or points"
-                } else {
-                    "points"
-                };
-                let region = region_name(u32::from(region));
-                let range = Range(min, max);
-                write!(f, "{start} into a value of {region} at byte {range}")
-            }
             Known::Pointer { region, min, max } => {
                 let (end, stack) = (STACK_BYTES as i64, RegionId::Stack.number() as u8);
                 if region == stack && (0..=end).contains(&min) && (min..=end).contains(&max) {
@@ -149,6 +131,17 @@ impl fmt::Display for Known {
                     return write!(f, "points to {region}, no one knows where");
                 }
                 write!(f, "points to {region} at byte {}", Range(min, max))
+            }
+            Known::Map { map } => write!(f, "is map {map}"),
+            Known::MapValue {
+                map,
+                or_null,
+                min,
+                max,
+            } => {
+                let null = if or_null { "is null, or " } else { "" };
+                let range = Range(min, max);
+                write!(f, "{null}points to a value of map {map} at byte {range}")
             }
         }
     }
@@ -335,18 +328,18 @@ impl RefusalKind {
             RefusalKind::BufferRegion { .. } => 15,
             RefusalKind::BufferPlace { .. } => 16,
             RefusalKind::UnknownHelper { .. } => 17,
-            RefusalKind::NoMap { .. } => 18,
+            RefusalKind::MaybeNull => 18,
             RefusalKind::CallDepth => 19,
             RefusalKind::TooManyContexts => 20,
             RefusalKind::TooManyStates { .. } => 21,
             RefusalKind::TooManyCells => 22,
             RefusalKind::TooManySteps => 23,
             RefusalKind::NotChecked => 24,
-            RefusalKind::MaybeNull => 25,
-            RefusalKind::NotAMap => 26,
-            RefusalKind::NotGlobal { .. } => 27,
-            RefusalKind::SeveralRegions { .. } => 28,
-            RefusalKind::BufferStrays { .. } => 29,
+            RefusalKind::SeveralRegions { .. } => 25,
+            RefusalKind::BufferStrays { .. } => 26,
+            RefusalKind::NotAMap => 27,
+            RefusalKind::NoMap { .. } => 28,
+            RefusalKind::NotGlobal { .. } => 29,
         }
     }
 
@@ -371,18 +364,18 @@ impl RefusalKind {
             15 => "buffer-region",
             16 => "buffer-place",
             17 => "unknown-helper",
-            18 => "no-map",
+            18 => "maybe-null",
             19 => "call-depth",
             20 => "too-many-calls",
             21 => "too-many-states",
             22 => "too-many-values",
             23 => "too-many-steps",
             24 => "not-checked",
-            25 => "maybe-null",
-            26 => "not-a-map",
-            27 => "not-global",
-            28 => "several-regions",
-            29 => "buffer-strays",
+            25 => "several-regions",
+            26 => "buffer-strays",
+            27 => "not-a-map",
+            28 => "no-map",
+            29 => "not-global",
             _ => return None,
         })
     }
@@ -466,22 +459,22 @@ impl RefusalKind {
                 argument: argument?,
             },
             17 => RefusalKind::UnknownHelper { helper: first },
-            18 => RefusalKind::NoMap { index: first },
+            18 => RefusalKind::MaybeNull,
             19 => RefusalKind::CallDepth,
             20 => RefusalKind::TooManyContexts,
             21 => RefusalKind::TooManyStates { kept: first },
             22 => RefusalKind::TooManyCells,
             23 => RefusalKind::TooManySteps,
             24 => RefusalKind::NotChecked,
-            25 => RefusalKind::MaybeNull,
-            26 => RefusalKind::NotAMap,
-            27 => RefusalKind::NotGlobal { index: first },
-            28 => RefusalKind::SeveralRegions {
+            25 => RefusalKind::SeveralRegions {
                 region: region(first)?,
             },
-            29 => RefusalKind::BufferStrays {
+            26 => RefusalKind::BufferStrays {
                 argument: argument?,
             },
+            27 => RefusalKind::NotAMap,
+            28 => RefusalKind::NoMap { index: first },
+            29 => RefusalKind::NotGlobal { index: first },
             _ => return None,
         })
     }
@@ -556,14 +549,14 @@ impl fmt::Display for Needed {
             }
             RefusalKind::BufferPlace { .. } => "one place and one length, or a buffer in scratch",
             RefusalKind::UnknownHelper { .. } => "a helper that this agent has",
-            RefusalKind::MaybeNull => "a comparison with null before",
-            RefusalKind::NotAMap => "the address of a map as it is declared",
-            RefusalKind::NoMap { .. } => "a map that the image declares",
-            RefusalKind::NotGlobal { .. } => "an array",
+            RefusalKind::MaybeNull => "an address that was compared with null before",
             RefusalKind::SeveralRegions { .. } => {
-                "one region on every way, or an offset that is proved to be inside"
+                "one region, or a place that is sure to be inside"
             }
-            RefusalKind::BufferStrays { .. } => "a buffer whose place is known well enough",
+            RefusalKind::BufferStrays { .. } => "a buffer that is sure to be in its own region",
+            RefusalKind::NotAMap => "the name of a map",
+            RefusalKind::NoMap { .. } => "a map that the program declares",
+            RefusalKind::NotGlobal { .. } => "a lookup, since only arrays of one value are globals",
             RefusalKind::CallDepth => {
                 return write!(f, "at most {FRAMES_MAX} functions, one within the other");
             }

@@ -53,13 +53,13 @@ pub enum Known {
     },
     /// The name of a map.
     Map {
-        /// The number of the map's region.
-        region: u8,
+        /// Its index.
+        map: u8,
     },
-    /// An address in a value of a map, from byte `min` to byte `max` of that.
+    /// An address in a value of a map, from byte `min` to byte `max` of the value.
     MapValue {
-        /// The number of the map's region.
-        region: u8,
+        /// The map's index.
+        map: u8,
         /// Or it is null.
         or_null: bool,
         /// The least offset.

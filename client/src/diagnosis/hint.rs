@@ -85,9 +85,8 @@ pub(super) fn of(diagnosis: &Diagnosis, code: &Code) -> Option<String> {
         RefusalKind::BufferStrays { .. } => {
             "bound the offset that is added to the buffer's address, with dpu_clamp()"
         }
-        RefusalKind::NoMap { .. } | RefusalKind::NotGlobal { .. } | RefusalKind::NotChecked => {
-            return None;
-        }
+        RefusalKind::NotGlobal { .. } => "find the value with bpf_map_lookup_elem()",
+        RefusalKind::NoMap { .. } | RefusalKind::NotChecked => return None,
     };
     Some(text.to_owned())
 }
