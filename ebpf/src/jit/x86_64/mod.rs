@@ -421,8 +421,8 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
-            Instruction::JumpIf { .. } => self.jump_if(table, pc, instruction, asm),
+            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
+            Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);
             }
