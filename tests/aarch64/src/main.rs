@@ -11,6 +11,7 @@ mod conformance;
 mod engines;
 mod heap;
 mod linux;
+mod operations;
 mod tally;
 
 use engines::Engines;
@@ -21,5 +22,6 @@ fn main(_arguments: &[usize]) -> ! {
     let mut tally = Tally::default();
     let mut engines = Engines::new();
     conformance::run(&mut engines, &mut tally);
+    operations::all(&mut engines, &mut tally);
     linux::exit(tally.finish())
 }
