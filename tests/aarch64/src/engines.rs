@@ -21,7 +21,7 @@ pub(crate) struct Engines {
 }
 
 /// Enough for the code of any program.
-const CODE_BYTES: usize = 1 << 20;
+pub(crate) const CODE_BYTES: usize = 1 << 20;
 
 impl Engines {
     pub(crate) fn new() -> Engines {

@@ -436,27 +436,12 @@ fn numbers(engines: &mut Engines, tally: &mut Tally) {
 /// One load or store of every kind around every edge, in regions there are and there are not.
 fn places(engines: &mut Engines, tally: &mut Tally) {
     let memory = [0x81, 0x92, 0xa3, 0xb4, 0xc5, 0xd6, 0xe7, 0xf8].repeat(5);
-    let regions = [
-        1_u32,
-        2,
-        3,
-        5,
-        6,
-        7,
-        22,
-        23,
-        24,
-        0,
-        0x7fff_ffff,
-        0xffff_ffff,
-    ];
-    let starts = [
-        0_u32, 1, 16, 17, 23, 24, 32, 33, 37, 39, 40, 4088, 4089, 4095,
-    ];
-    let far = [0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff];
+    let regions = [1_u32, 2, 5, 6, 23, 0, 0xffff_ffff];
+    let starts = [0_u32, 1, 17, 24, 33, 37, 39, 40, 4089];
+    let far = [0x8000_0000, 0xffff_fff9, 0xffff_ffff];
     for tag in regions {
         for start in starts.into_iter().chain(far) {
-            for offset in [0, 1, -1, 7, -8, 256, -257, i16::MAX, i16::MIN] {
+            for offset in [0, -1, 257, i16::MAX, i16::MIN] {
                 let address = u64::from(tag) << 32 | u64::from(start);
                 let from = address.wrapping_sub(offset as i64 as u64);
                 let name = format!("place {address:#x} by {offset}");
@@ -464,7 +449,7 @@ fn places(engines: &mut Engines, tally: &mut Tally) {
             }
         }
     }
-    for offset in -520..8 {
+    for offset in (-520..-8).step_by(3).chain(-8..1) {
         let name = format!("place r10{offset:+}");
         tally.note(&name, at(engines, &memory, Base::Frame, offset));
     }
