@@ -17,6 +17,7 @@ use nvme_model::memory::{PagePool, PageRange};
 use nvme_model::seam::{Device, Dma};
 
 use crate::drive::FlushGates;
+use crate::execution::ExecutionConfig;
 use crate::invocation::Invocations;
 use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
@@ -54,6 +55,8 @@ pub struct AgentConfig {
     pub boot_nonce: u64,
     /// Seed of the programs' random numbers.
     pub seed: u64,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What it runs on, for Info.
     pub board: &'static str,
 }
@@ -174,7 +177,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             requests: Requests::new(limits.requests),
             objects: Table::new(limits.objects),
             instances: Table::new(limits.instances),
-            programs: ProgramStore::new(limits.programs, limits.uploads),
+            programs: ProgramStore::new(limits.programs, limits.uploads, config.execution),
             invocations: Invocations::new(limits.invocations),
             slabs,
             shares: Shares::new(&limits),

@@ -12,7 +12,9 @@ extern crate alloc;
 
 pub mod agent;
 mod calls;
+pub mod diagnosis;
 mod drive;
+pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;

@@ -4,8 +4,11 @@
 //! can reach it. What the helpers do is the agent's affair.
 
 use crate::host::HelperSpec;
+use crate::image::ImageHeader;
 use crate::memory::RegionId;
-use crate::verifier::{Argument, ContextLayout, ContextPointer, HelperSignature, Length, Returns};
+use crate::verifier::{
+    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
+};
 
 /// Bytes of `struct dpu_ctx`.
 pub const CONTEXT_BYTES: usize = 64;
@@ -211,4 +214,11 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
         region,
         end,
     }
+}
+
+/// What the verifier is told of a program that runs against this ABI: the same by the agent before
+/// it runs one and by whoever wants to know beforehand.
+#[must_use]
+pub const fn environment(header: &ImageHeader) -> Environment {
+    Environment::new(header, CONTEXT_LAYOUT, &SIGNATURES)
 }

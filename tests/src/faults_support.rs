@@ -5,6 +5,7 @@
 //! does not answer cost a few passes.
 
 use client::session::{Reply, Session, SubmitError, Ticket};
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, ConnectionId, Ipv4Address, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig, Turn};
@@ -115,6 +116,7 @@ impl World {
             },
             boot_nonce: seed,
             seed,
+            execution: ExecutionConfig::default(),
             board: "test",
         };
         let agent = Agent::new(device, near, config).expect("an agent");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use client::linker;
 use dpu_firmware::helpers::{HELPERS, SIGNATURES};
-use dpu_firmware::invocation::CONTEXT_LAYOUT;
+use ebpf::abi::CONTEXT_LAYOUT;
 use ebpf::limits::KEPT_MAX;
 use ebpf::verifier::{Environment, Kept, Refusal, Verified, Verifier};
 use ebpf::{Image, check_image};
