@@ -622,7 +622,7 @@ impl Job {
                         &self.state.trail
                     };
                     let mut refusal = Refusal::new(at.pc, why, trail);
-                    refusal.register = Some((seen.register, seen.value));
+                    refusal.register = Some((seen.register, seen.value.known()));
                     refusal
                 })?;
             }
@@ -720,7 +720,7 @@ impl Job {
         };
         let region = seen.region;
         // Where a value lies in its map is not known beforehand.
-        let counted = matches!(seen.value.kind(), Kind::Pointer(_));
+        let counted = matches!(seen.value.kind, Kind::Pointer(_));
         let single = seen.at.single().filter(|_| counted);
         let single = single.and_then(|at| u32::try_from(at).ok());
         let was_guarded = found.is_guarded();
