@@ -387,9 +387,9 @@ impl Asm<'_, '_> {
         self.plain(bits, 0x8d, dst, Rm::Mem(mem));
     }
 
-    /// `dst = src` if the condition holds, of 32 bits.
-    pub(super) fn move_if(&mut self, cc: Cc, dst: Reg, src: Rm) {
-        self.plain(Bits::B32, 0x0f40 | cc as u16, dst, src);
+    /// `dst = src` if the condition holds.
+    pub(super) fn move_if(&mut self, bits: Bits, cc: Cc, dst: Reg, src: Rm) {
+        self.plain(bits, 0x0f40 | cc as u16, dst, src);
     }
 
     /// `*mem += src`, and `src` becomes what was there.

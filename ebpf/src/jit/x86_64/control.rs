@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use super::arithmetic::bits_of;
 use super::asm::{Asm, Bits, Cc, Mem, Op2, RCX, RDX, Reg, Rm};
 use super::{Emitter, FRAME_END, FUEL, REGISTERS, field, saved_field};
-use crate::instruction::{Condition, Instruction, Operand, Register, WideValue};
+use crate::instruction::{AluOp, Condition, Instruction, Operand, Register, WideValue};
 use crate::jit::exit::Exit;
 use crate::jit::machine::Machine;
 use crate::jit::survey::Source;
@@ -15,26 +15,114 @@ use crate::memory::{MapIndex, Memory, RegionId};
 use crate::meter;
 use crate::state::Frame;
 
+/// Instructions before the jump at a loop's head that are repeated where something jumps there.
+const REPEATED_MAX: u32 = 4;
+
+/// Where a jump leads.
+const fn target_of(pc: u32, offset: i32) -> u32 {
+    (pc + 1).wrapping_add_signed(offset)
+}
+
+/// The jump forward that a loop's head ends in, if it has nothing before that but a few operations on
+/// registers.
+fn head(source: &Source<'_>, from: u32) -> Option<u32> {
+    for pc in from..=from + REPEATED_MAX {
+        match source.instruction(pc).ok()? {
+            Instruction::Alu {
+                op: AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod,
+                ..
+            } => return None,
+            Instruction::Alu { .. }
+            | Instruction::Negate { .. }
+            | Instruction::MoveSigned { .. }
+            | Instruction::Swap { .. } => {}
+            Instruction::Jump { offset: 0.., .. } | Instruction::JumpIf { offset: 0.., .. } => {
+                return Some(pc);
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 impl Emitter {
-    pub(super) fn jump(&mut self, table: &Table<'_>, pc: u32, offset: i32, asm: &mut Asm<'_, '_>) {
-        let target = (pc + 1).wrapping_add_signed(offset);
+    pub(super) fn jump(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        offset: i32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let target = target_of(pc, offset);
         if target <= pc {
-            self.go_back(table, pc, target, asm);
+            self.go_back(source, table, pc, target, asm);
         } else if offset != 0 {
             asm.jump(table.is_near(pc), table.offset(target));
         }
     }
 
     /// Pays for a jump back, and makes it.
-    fn go_back(&mut self, table: &Table<'_>, pc: u32, target: u32, asm: &mut Asm<'_, '_>) {
+    fn go_back(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        target: u32,
+        asm: &mut Asm<'_, '_>,
+    ) {
         let price = meter::jump_cost(pc, target) as i32;
         asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
+        if let Some(head) = head(source, target) {
+            let overdrawn = self.stub(asm, Exit::Jump { pc, target });
+            asm.jump_if(Cc::Less, false, overdrawn);
+            return self.repeat(source, table, target, head, asm);
+        }
         asm.jump_if(Cc::GreaterEqual, table.is_near(pc), table.offset(target));
         self.go_out(asm, Exit::Jump { pc, target });
     }
 
+    /// Does what stands from a slot to a jump, and makes that jump: one jump less than to go there.
+    fn repeat(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        from: u32,
+        jump: u32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        self.flags = None;
+        let mut pc = from;
+        while pc < jump {
+            let Ok(instruction) = source.instruction(pc) else {
+                return;
+            };
+            pc += self.instruction(source, table, pc, &instruction, asm);
+        }
+        match source.instruction(jump) {
+            Ok(Instruction::Jump { offset, .. }) => {
+                asm.jump(false, table.offset(target_of(jump, offset)));
+            }
+            Ok(Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            }) => {
+                let cc = self.compare(asm, bits_of(width), condition, dst, src);
+                let target = target_of(jump, i32::from(offset));
+                asm.jump_if(cc, false, table.offset(target));
+                asm.jump(false, table.offset(jump + 1));
+            }
+            _ => {}
+        }
+        self.flags = None;
+    }
+
     pub(super) fn jump_if(
         &mut self,
+        source: &Source<'_>,
         table: &Table<'_>,
         pc: u32,
         instruction: &Instruction,
@@ -51,10 +139,10 @@ impl Emitter {
             return;
         };
         let cc = self.compare(asm, bits_of(width), condition, dst, src);
-        let target = (pc + 1).wrapping_add_signed(i32::from(offset));
+        let target = target_of(pc, i32::from(offset));
         if target <= pc {
             let stays = asm.open_if(cc.not());
-            self.go_back(table, pc, target, asm);
+            self.go_back(source, table, pc, target, asm);
             asm.close(stays);
         } else if offset != 0 {
             asm.jump_if(cc, table.is_near(pc), table.offset(target));

@@ -15,6 +15,10 @@
 //! this and goes on wherever it is told; behind it lie the ways out. What seldom happens lies behind
 //! the program's own code, in pieces of one length (`STUB_BYTES`), so that their places are known
 //! from their number.
+//!
+//! A jump back is a subtraction from the fuel and a jump that is taken as long as that is not
+//! negative. Where it leads to a few operations and a jump forward, as the loops of compiled C do, it
+//! is replaced by these: every jump that is taken costs, and more so behind one that was mispredicted.
 
 mod access;
 mod arithmetic;
@@ -35,7 +39,7 @@ use super::survey::{Source, Survey};
 use super::table::Table;
 use crate::instruction::{Instruction, Register};
 use crate::isa::Slot;
-use crate::limits::{FRAME_BYTES, FRAMES_MAX, REGIONS_MAX};
+use crate::limits::{FRAME_BYTES, FRAMES_MAX};
 use crate::memory::RegionId;
 use crate::state::Frame;
 
@@ -300,11 +304,8 @@ fn keep(survey: &Survey) -> [Option<(Kept, Reg)>; REGISTERS.len()] {
     for place in &mut places {
         let Some((what, _)) = place else { break };
         let mut most = (zero, Kept::Zero);
-        for number in 0..REGIONS_MAX {
-            let Some(region) = RegionId::numbered(number) else {
-                break;
-            };
-            let weight = weights[number];
+        for region in RegionId::all() {
+            let weight = weights[region.number()];
             // Of equal weight, an address saves more.
             for candidate in [
                 (weight.base, Kept::Base(region)),
@@ -421,8 +422,8 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
-            Instruction::JumpIf { .. } => self.jump_if(table, pc, instruction, asm),
+            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
+            Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);
             }
