@@ -24,7 +24,7 @@ use ebpf::abi::CONTEXT_BYTES;
 use ebpf::fast::{DecodeError, DecodedStore, run_proved};
 use ebpf::jit::{self, JitError, JitStore, Job, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
-use ebpf::verifier::{Environment, Kept, Verified, Verifier};
+use ebpf::verifier::{Environment, Kept, ProofId, Verified, Verifier};
 use ebpf::{
     Decoded, EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, State, run_planned,
 };
@@ -107,11 +107,7 @@ impl fmt::Display for ExecutionConfig {
 enum Form {
     Checked,
     Decoded(Box<DecodedStore<OPS>>),
-    Compiled {
-        store: Box<JitStore<Code, ENTRIES>>,
-        /// The compilation under way.
-        job: Option<Job>,
-    },
+    Compiled(Box<JitStore<Code, ENTRIES>>),
 }
 
 impl fmt::Debug for Form {
@@ -119,7 +115,7 @@ impl fmt::Debug for Form {
         f.write_str(match self {
             Form::Checked => "Checked",
             Form::Decoded(_) => "Decoded",
-            Form::Compiled { .. } => "Compiled",
+            Form::Compiled(_) => "Compiled",
         })
     }
 }
@@ -141,10 +137,9 @@ impl LoadedProgram {
             form: match engine {
                 EngineKind::Checked => Form::Checked,
                 EngineKind::Interpreter => Form::Decoded(Box::default()),
-                EngineKind::Jit(map) => Form::Compiled {
-                    store: Box::new(JitStore::new(Code(map(code_bytes)?))),
-                    job: None,
-                },
+                EngineKind::Jit(map) => {
+                    Form::Compiled(Box::new(JitStore::new(Code(map(code_bytes)?))))
+                }
             },
         })
     }
@@ -160,7 +155,12 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// What the engine has against the program.
-    pub fn load<K>(&mut self, verifier: &mut Verifier<K>, isolation: Isolation) -> Result<(), Unfit>
+    pub fn load<K>(
+        &mut self,
+        verifier: &mut Verifier<K>,
+        isolation: Isolation,
+        translation: &mut Translation,
+    ) -> Result<(), Unfit>
     where
         K: DerefMut<Target = [Kept]>,
     {
@@ -171,7 +171,9 @@ impl LoadedProgram {
         match &mut self.form {
             Form::Checked => {}
             Form::Decoded(store) => store.decode(&program, plan, isolation)?,
-            Form::Compiled { store, job } => *job = Some(store.begin(&program, isolation)?),
+            Form::Compiled(store) => {
+                translation.0 = Some((self.verified.id(), store.begin(&program, isolation)?));
+            }
         }
         Ok(())
     }
@@ -181,22 +183,38 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// What the engine has against the program.
-    pub fn translate(&mut self, slots: u32) -> Result<bool, Unfit> {
-        let Form::Compiled { store, job } = &mut self.form else {
+    pub fn translate(&mut self, translation: &mut Translation, slots: u32) -> Result<bool, Unfit> {
+        let Form::Compiled(store) = &mut self.form else {
             return Ok(true);
         };
-        let Some(under_way) = job else {
-            return Ok(true);
+        let job = match &mut translation.0 {
+            Some((proof, job)) if *proof == self.verified.id() => job,
+            _ => return Err(Unfit::NotProved),
         };
         let (program, plan) = (self.verified.program(), self.verified.plan());
-        // SAFETY: `load` began the job here, with this program. Both it and its plan are the
-        // verified program's, which nothing else than `load` replaces, and the store is touched
-        // nowhere else.
-        let done = unsafe { store.step(under_way, &program, plan, slots) };
+        // SAFETY: the verifier gives each proof away once, so it was here that `load` began the
+        // job with this proof. Its program and plan are replaced by nothing but `load`, by which
+        // the proof is another one, and the store is touched nowhere else.
+        let done = unsafe { store.step(job, &program, plan, slots) };
         if done != Ok(false) {
-            *job = None;
+            translation.0 = None;
         }
         Ok(done?)
+    }
+}
+
+/// What is kept while a program is translated; one is enough for all that are so one after the other.
+pub struct Translation(Option<(ProofId, Job)>);
+
+impl Translation {
+    /// None is under way.
+    pub const IDLE: Translation = Translation(None);
+}
+
+impl fmt::Debug for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proof = self.0.as_ref().map(|(proof, _)| proof);
+        f.debug_tuple("Translation").field(&proof).finish()
     }
 }
 
@@ -329,7 +347,7 @@ impl Execution {
                 Some(decoded) => unsafe { run_proved(&decoded, state, &mut memory, host, slice) },
                 None => unfit("it was not decoded"),
             },
-            Form::Compiled { store, .. } => match store.get() {
+            Form::Compiled(store) => match store.get() {
                 // SAFETY: as above, with what was compiled.
                 Some(code) => unsafe { jit::run_proved(&code, state, &mut memory, host, slice) },
                 None => unfit("it was not compiled"),

@@ -18,7 +18,7 @@ use protocol::limits::NAME_BYTES_MAX;
 use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionConfig, LoadedProgram, Unfit};
+use crate::execution::{ExecutionConfig, LoadedProgram, Translation, Unfit};
 use crate::helpers::HELPERS;
 use crate::limits::{
     DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES, TRANSLATION_QUANTUM_SLOTS,
@@ -149,6 +149,7 @@ pub struct ProgramStore {
     verifier: Box<Verifier<Box<[Kept]>>>,
     /// The code that is about to be proved.
     code: Box<[u64]>,
+    translation: Translation,
     isolation: Isolation,
 }
 
@@ -185,6 +186,7 @@ impl ProgramStore {
                 vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice(),
             )),
             code: vec![0; CODE_SLOTS_MAX].into_boxed_slice(),
+            translation: Translation::IDLE,
             isolation: execution.isolation,
         })
     }
@@ -358,7 +360,7 @@ impl ProgramStore {
         let index = self.free_slot().ok_or(NotLoaded::Full)?;
         let spare = self.slots[index].spare.as_mut().ok_or(NotLoaded::Full)?;
         spare
-            .load(&mut self.verifier, self.isolation)
+            .load(&mut self.verifier, self.isolation, &mut self.translation)
             .map_err(NotLoaded::Unfit)?;
         self.proving = Some(Proving {
             upload: at,
@@ -372,7 +374,7 @@ impl ProgramStore {
         let slot = &mut self.slots[index];
         let spare = slot.spare.as_mut().ok_or(NotLoaded::Full)?;
         if !spare
-            .translate(TRANSLATION_QUANTUM_SLOTS)
+            .translate(&mut self.translation, TRANSLATION_QUANTUM_SLOTS)
             .map_err(NotLoaded::Unfit)?
         {
             return Ok(None);
