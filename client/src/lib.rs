@@ -28,6 +28,7 @@ pub mod connection;
 pub mod error;
 pub mod limits;
 pub mod linker;
+mod maps;
 pub mod pipeline;
 pub mod session;
 pub mod types;
@@ -38,6 +39,6 @@ pub use error::ClientError;
 pub use pipeline::{Completion, Done, Pipeline};
 pub use session::{Reply, Session, SessionError, SubmitError, Ticket};
 pub use types::{
-    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Namespace, Object, ObjectId, Program,
-    ProgramId, Stats,
+    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, MapEntry, MapInfo, Namespace, Object,
+    ObjectId, Presence, Program, ProgramId, Stats,
 };

@@ -15,6 +15,8 @@ use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
 };
+use crate::map_requests::maps_verdict;
+use crate::maps::MapViews;
 use crate::net::PacketDevice;
 use crate::objects::Object;
 use crate::program_store::{NotLoaded, ProgramIndex};
@@ -264,9 +266,21 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let program = stored.program();
         let dma = self.driver.device_mut().dma_mut();
         let before = self.invocations[invocation].instructions();
-        let ran = self
-            .invocations
-            .run(invocation, &program, &objects, slice, self.now_us, dma);
+        let ran = {
+            let mut maps = match instance.maps {
+                Some(slab) => stored.maps.open(self.map_pool.memory(slab)),
+                None => MapViews::new(),
+            };
+            self.invocations.run(
+                invocation,
+                &program,
+                &objects,
+                &mut maps,
+                slice,
+                self.now_us,
+                dma,
+            )
+        };
         let used = self.invocations[invocation].instructions() - before;
         self.counters.instructions += used;
         self.counters.slices += 1;
@@ -495,6 +509,7 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
             Status::ProgramRefused,
             ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
         ),
+        NotLoaded::Maps(refused) => maps_verdict(*refused),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,
             ErrorBody::other(format_args!("{what}")),

@@ -23,6 +23,7 @@ use protocol::limits::ARGS_BYTES_MAX;
 
 use crate::helpers::{HelperHost, PlannedRead, ReadPlan, errno};
 use crate::limits::VECTOR_MAX;
+use crate::maps::{MapView, with_values};
 use crate::objects::Object;
 
 /// Bytes of all stack frames of an invocation.
@@ -503,6 +504,7 @@ impl Invocations {
         index: InvocationIndex,
         program: &Program<'_>,
         objects: &[Option<Object>],
+        maps: &mut [MapView<'_>],
         slice: u32,
         now_us: u64,
         dma: &mut D,
@@ -511,14 +513,8 @@ impl Invocations {
         let Some(invocation) = &mut self.slots[at] else {
             return Ran::Yielded;
         };
-        let mut host = HelperHost {
-            objects,
-            now_us,
-            random: &mut invocation.random,
-            plan: &mut invocation.plan,
-        };
         let (scratch, reply) = both(&mut invocation.scratch, &mut invocation.reply, dma);
-        let mut memory = Memory::new()
+        let memory = Memory::new()
             .with_read(RegionId::Context, &invocation.context)
             .with_read(RegionId::Arguments, &self.args[at][..invocation.args_max])
             .with_write(RegionId::Reply, shortened(reply, invocation.reply_max))
@@ -527,6 +523,14 @@ impl Invocations {
                 shortened(scratch, invocation.scratch_bytes),
             )
             .with_write(RegionId::Stack, &mut self.stacks[at]);
+        let mut memory = with_values(memory, maps);
+        let mut host = HelperHost {
+            objects,
+            maps,
+            now_us,
+            random: &mut invocation.random,
+            plan: &mut invocation.plan,
+        };
         match run(
             program,
             &mut invocation.state,

@@ -16,6 +16,8 @@ mod drive;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;
+mod map_requests;
+pub mod maps;
 pub mod net;
 pub mod objects;
 pub mod program_store;

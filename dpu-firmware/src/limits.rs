@@ -89,6 +89,16 @@ pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
 /// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
+/// How many sizes of slabs for maps there are.
+pub const MAP_CLASSES: usize = 3;
+
+/// Bytes of a slab for maps by class: all maps of an instance lie in one of these, so the last is
+/// the most that an instance's maps may take.
+pub const MAP_CLASS_BYTES: [usize; MAP_CLASSES] = [4 * 1024, 32 * 1024, 256 * 1024];
+
+/// Bytes of maps laid out in one turn, beyond which no further frame is read.
+pub const MAP_BYTES_PER_TURN: usize = 128 * 1024;
+
 /// How much of everything one agent has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -118,6 +128,8 @@ pub struct Limits {
     pub objects: usize,
     /// Attached instances over all connections.
     pub instances: usize,
+    /// Slabs for maps of each class of [`MAP_CLASS_BYTES`].
+    pub map_slabs: [usize; MAP_CLASSES],
 }
 
 /// For a board that gives the agent 64 MiB.
@@ -135,6 +147,7 @@ pub const SMALL: Limits = Limits {
     uploads: 8,
     objects: 1_024,
     instances: 512,
+    map_slabs: [160, 24, 2],
 };
 
 /// For a board (or a laptop) that gives the agent 1 GiB.
@@ -152,6 +165,7 @@ pub const LARGE: Limits = Limits {
     uploads: 64,
     objects: 16_384,
     instances: 8_192,
+    map_slabs: [3_072, 1_056, 80],
 };
 
 /// Bytes an agent costs beside its pools: itself, the driver's slots, what is there once.
@@ -191,6 +205,14 @@ impl Limits {
             + self.slabs[2] * SLAB_CLASS_PAGES[2]
     }
 
+    /// Bytes of every slab for maps together.
+    #[must_use]
+    pub const fn map_bytes(&self) -> usize {
+        self.map_slabs[0] * MAP_CLASS_BYTES[0]
+            + self.map_slabs[1] * MAP_CLASS_BYTES[1]
+            + self.map_slabs[2] * MAP_CLASS_BYTES[2]
+    }
+
     /// Pages that payloads of all connections may hold at once: what the byte credits are
     /// backed by.
     #[must_use]
@@ -222,6 +244,7 @@ impl Limits {
             + self.uploads * UPLOAD_BYTES
             + self.objects * OBJECT_BYTES
             + self.instances * INSTANCE_BYTES
+            + self.map_bytes()
     }
 
     /// Whether what every connection is promised fits into the pools.

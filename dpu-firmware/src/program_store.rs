@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::helpers::HELPERS;
 use crate::limits::{DIGEST_QUANTUM_BYTES, PROGRAM_SLOTS_MAX, SLAB_CLASS_PAGES};
+use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
 use crate::session::ConnectionIndex;
 use nvme_model::seam::PAGE_BYTES;
@@ -39,6 +40,8 @@ pub enum NotLoaded {
     Image(ImageError),
     /// The code was refused.
     Refused(Refusal),
+    /// Its maps cannot be had.
+    Maps(MapsRefused),
     /// The image wants something this agent does not have.
     Unsupported(&'static str),
     /// Another program has that name.
@@ -62,6 +65,9 @@ pub struct StoredProgram {
     pub instances: u32,
     /// How often it was called.
     pub calls: u64,
+    /// The maps that each instance gets.
+    pub maps: ProgramMaps,
+    /// The code, and behind it the maps' initial bytes.
     slots: Box<[u64]>,
     checked: Checked,
 }
@@ -72,6 +78,12 @@ impl StoredProgram {
     pub fn program(&self) -> Program<'_> {
         let scratch = ebpf::Memory::address(ebpf::RegionId::Scratch, 0);
         Program::new(&self.slots[..self.slots()], &self.checked, scratch)
+    }
+
+    /// What lies behind the code: the initial bytes of its maps.
+    #[must_use]
+    pub fn behind_code(&self) -> &[u64] {
+        &self.slots[self.slots()..]
     }
 
     /// How many 8-byte instruction slots it has.
@@ -279,7 +291,7 @@ impl ProgramStore {
             return Err(NotLoaded::Full);
         };
         match check_into(&image, &mut code) {
-            Ok((checked, call_entry)) => {
+            Ok((checked, call_entry, maps)) => {
                 slot.program = Some(StoredProgram {
                     name: upload.name,
                     digest,
@@ -287,6 +299,7 @@ impl ProgramStore {
                     call_entry,
                     instances: 0,
                     calls: 0,
+                    maps,
                     slots: code,
                     checked,
                 });
@@ -420,9 +433,6 @@ const _: () = {
 
 /// What an image may declare and this agent cannot run, said before it is tried.
 fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
-    if image.header().maps > 0 {
-        return Err(NotLoaded::Unsupported("maps are not offered by this agent"));
-    }
     if image.entry(EntryKind::Call).is_none() {
         return Err(NotLoaded::Unsupported(
             "the program has no entry SEC(\"dpu/call\")",
@@ -431,12 +441,16 @@ fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
     Ok(())
 }
 
-fn check_into(image: &Image<'_>, code: &mut [u64]) -> Result<(Checked, Option<u32>), NotLoaded> {
+fn check_into(
+    image: &Image<'_>,
+    code: &mut [u64],
+) -> Result<(Checked, Option<u32>, ProgramMaps), NotLoaded> {
     let mut count = 0;
     for (to, slot) in code.iter_mut().zip(image.code()) {
         *to = slot;
         count += 1;
     }
     let checked = check_image(image, &code[..count], &HELPERS).map_err(NotLoaded::Refused)?;
-    Ok((checked, image.entry(EntryKind::Call)))
+    let maps = ProgramMaps::of(image, &mut code[count..]).map_err(NotLoaded::Maps)?;
+    Ok((checked, image.entry(EntryKind::Call), maps))
 }

@@ -29,8 +29,16 @@ pub const KTIME_GET_NS: u32 = 5;
 /// `u32 bpf_get_prandom_u32(void)`, as in Linux.
 pub const GET_PRANDOM_U32: u32 = 7;
 
-/// What a program may call, and which argument is the length it pays for.
-pub const HELPERS: [HelperSpec; 9] = [
+/// `void *bpf_map_lookup_elem(map, key)`, as in Linux.
+pub const MAP_LOOKUP_ELEM: u32 = 1;
+/// `long bpf_map_update_elem(map, key, value, flags)`, as in Linux.
+pub const MAP_UPDATE_ELEM: u32 = 2;
+/// `long bpf_map_delete_elem(map, key)`, as in Linux.
+pub const MAP_DELETE_ELEM: u32 = 3;
+
+/// What a program may call, and which argument is the length it pays for. Helpers of maps pay for
+/// their map's keys and values, whose length the host knows.
+pub const HELPERS: [HelperSpec; 12] = [
     HelperSpec {
         id: DPU_READ,
         name: "dpu_read",
@@ -76,6 +84,21 @@ pub const HELPERS: [HelperSpec; 9] = [
         name: "bpf_get_prandom_u32",
         length_arg: None,
     },
+    HelperSpec {
+        id: MAP_LOOKUP_ELEM,
+        name: "bpf_map_lookup_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_UPDATE_ELEM,
+        name: "bpf_map_update_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_DELETE_ELEM,
+        name: "bpf_map_delete_elem",
+        length_arg: None,
+    },
 ];
 
 /// A buffer's length in bytes, in one of r1 to r5 (here counted from 1).
@@ -109,7 +132,7 @@ const ERRNO_MAX: i64 = 4095;
 
 /// What the helpers take and return, for the verifier. It relies on it: a helper that wrote to
 /// another argument, or returned another number, would make proofs false.
-pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
+pub const SIGNATURES: [HelperSignature; 9] = {
     use Argument::{Device, Number, Read, Unused, Write};
     let vector = Read {
         length: Length::Argument {

@@ -208,6 +208,7 @@ fn over_relay(
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: entropy(),
+        map_secret: entropy(),
         far_connections: LARGE.connections,
     };
     let mut machine = Relayed::new(config, args.listen)?;
@@ -299,6 +300,7 @@ fn over_tap(
         driver: DriverConfig::default(),
         boot_nonce: seed,
         seed,
+        map_secret: entropy(),
         board: "host-sim",
     };
     let agent = Agent::new(device, net, config).map_err(ServeError::Agent)?;

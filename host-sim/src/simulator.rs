@@ -41,6 +41,9 @@ pub struct SimulatorConfig {
     pub driver: DriverConfig,
     /// What everything random follows from.
     pub seed: u64,
+    /// What the agent keys the hash functions of maps from. It must not follow from anything that
+    /// is told, as the drive epoch does from the seed.
+    pub map_secret: u64,
     /// Connections of the client-side stack.
     pub far_connections: usize,
 }
@@ -95,6 +98,7 @@ impl Simulator {
             limits,
             driver,
             seed,
+            map_secret,
             far_connections,
         } = config;
         model.arena_pages = limits.arena_pages() as u32;
@@ -132,6 +136,7 @@ impl Simulator {
                 driver,
                 boot_nonce: seed,
                 seed,
+                map_secret,
                 board: "host-sim",
             },
         )

@@ -115,6 +115,7 @@ impl World {
             },
             boot_nonce: seed,
             seed,
+            map_secret: !seed,
             board: "test",
         };
         let agent = Agent::new(device, near, config).expect("an agent");

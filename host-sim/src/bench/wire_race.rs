@@ -204,6 +204,7 @@ fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfi
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
+        map_secret: 2,
         far_connections: connections,
     }
 }

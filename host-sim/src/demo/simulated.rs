@@ -193,6 +193,7 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
         limits: limits(spec),
         driver: DriverConfig::default(),
         seed: 1,
+        map_secret: 2,
         far_connections: 1,
     })
 }

@@ -115,6 +115,7 @@ impl Settings {
             limits: self.limits,
             driver: DriverConfig::default(),
             seed: self.seed,
+            map_secret: !self.seed,
             far_connections: self.far_connections,
         }
     }
