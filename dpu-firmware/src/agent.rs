@@ -17,6 +17,7 @@ use nvme_model::memory::{PagePool, PageRange};
 use nvme_model::seam::{Device, Dma};
 
 use crate::drive::FlushGates;
+use crate::execution::ExecutionConfig;
 use crate::invocation::Invocations;
 use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
@@ -58,6 +59,8 @@ pub struct AgentConfig {
     /// A random number that nobody is told, programs included, not even by what follows from it:
     /// the hash functions of maps are keyed from it.
     pub map_secret: u64,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What it runs on, for Info.
     pub board: &'static str,
 }
@@ -181,7 +184,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             requests: Requests::new(limits.requests),
             objects: Table::new(limits.objects),
             instances: Table::new(limits.instances),
-            programs: ProgramStore::new(limits.programs, limits.uploads),
+            programs: ProgramStore::new(&limits, config.execution),
             invocations: Invocations::new(limits.invocations),
             slabs,
             shares: Shares::new(&limits),

@@ -4,6 +4,7 @@
 //! use, say) is passed over, so that a crowd of large programs is no obstacle to small ones;
 //! classes are apart, so what it waits for cannot be taken by those that pass.
 
+use ebpf::EntryKind;
 use nvme_model::memory::Slab;
 use nvme_model::seam::Device;
 use protocol::message::{CallReply, LoadReply};
@@ -74,7 +75,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let instance = *self.instances.at(instance.0)?;
         let stored = self.programs.at(instance.program)?;
-        let entry = stored.call_entry?;
         let header = stored.header;
         let class_of = |bytes: u32| {
             // No image may declare more than the largest slab, so there is a class.
@@ -113,7 +113,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             objects: instance.object_count,
             instruction_budget: instance.instruction_budget,
             read_budget: instance.read_budget,
-            entry,
+            entry: EntryKind::Call,
             seed: self.random,
             scratch,
             reply,
@@ -136,17 +136,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let slot = &self.requests[request];
         let dma = self.driver.device_mut().dma_mut();
-        let program = stored.program();
+        let program = stored.loaded();
         let started = match slot.pages.first() {
             Some(page) => {
                 let mut args = [0; protocol::limits::ARGS_BYTES_MAX as usize];
                 let args = &mut args[..args_bytes];
                 args.copy_from_slice(&page.bytes(dma)[..args_bytes]);
-                self.invocations.start(start, args, &program, dma)
+                self.invocations.start(start, args, program, dma)
             }
             None => {
                 let args = &slot.inline[..args_bytes];
-                self.invocations.start(start, args, &program, dma)
+                self.invocations.start(start, args, program, dma)
             }
         };
         self.free_pages(request);
@@ -263,17 +263,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(stored) = self.programs.at(instance.program) else {
             return 1;
         };
-        let program = stored.program();
+        let program = stored.loaded();
         let dma = self.driver.device_mut().dma_mut();
-        let before = self.invocations[invocation].instructions();
+        let before = self.invocations.spent(invocation);
         let ran = {
             let mut maps = match instance.maps {
-                Some(slab) => stored.maps.open(self.map_pool.memory(slab)),
+                Some(slab) => stored.maps().open(self.map_pool.memory(slab)),
                 None => MapViews::new(),
             };
             self.invocations.run(
                 invocation,
-                &program,
+                program,
                 &objects,
                 &mut maps,
                 slice,
@@ -281,7 +281,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 dma,
             )
         };
-        let used = self.invocations[invocation].instructions() - before;
+        let used = self.invocations.spent(invocation) - before;
         self.counters.instructions += used;
         self.counters.slices += 1;
         match ran {
@@ -314,13 +314,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// A program returned. (Result rules: `dpu.h`.)
     fn exit(&mut self, request: RequestIndex, invocation: InvocationIndex, result: i32) {
         const ERRNO_MAX: i32 = 4095;
+        let instructions = self.invocations.spent(invocation);
         let done = &mut self.invocations[invocation];
         let reply_max = done.reply_max();
         match result {
             bytes @ 0.. if bytes as usize <= reply_max => {
                 let reply = CallReply {
                     result,
-                    instructions: done.instructions(),
+                    instructions,
                     reads: done.reads,
                 };
                 let slab = done.take_reply();
@@ -406,10 +407,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 return Submitted::Yes;
             }
             let dma = self.driver.device_mut().dma_mut();
-            match self.invocations[invocation].settle(dma) {
+            match self.invocations.settle(invocation, dma) {
                 // Something was bounced and more is wanted now.
                 Reading::Waits => {}
-                Reading::Complete => {
+                Reading::Complete { .. } => {
                     self.requests.advance(request, Event::MayRun);
                     self.enqueue_runnable(request);
                     return Submitted::Yes;
@@ -477,7 +478,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
     }
 
-    /// Hashes and checks uploads, one quantum a turn.
+    /// Hashes and proves uploads, a quantum of each a turn.
     pub(crate) fn digest(&mut self) {
         let Some((request, outcome)) = self.programs.step() else {
             return;
@@ -510,6 +511,10 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
             ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
         ),
         NotLoaded::Maps(refused) => maps_verdict(*refused),
+        NotLoaded::Unproved(refusal) => (
+            Status::ProgramRefused,
+            ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
+        ),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,
             ErrorBody::other(format_args!("{what}")),

@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod agent;
 mod calls;
 mod drive;
+pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;

@@ -5,7 +5,11 @@
 //! the two that ship are checked at compile time: the reservations that a connection is
 //! promised must fit into the pools, and the sum must fit the board.
 
+use ebpf::limits::KEPT_MAX;
+use ebpf::verifier::{Kept, Verified, Verifier};
 use nvme_model::seam::PAGE_BYTES;
+
+use crate::execution::FORM_BYTES_MAX;
 
 /// Commands in flight on the agent's queue pair. A quarter of what QEMU's device and common
 /// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
@@ -38,6 +42,9 @@ pub const CLEARED_PAGES_PER_TURN: usize = 80;
 
 /// Bytes of one upload that are hashed in one turn.
 pub const DIGEST_QUANTUM_BYTES: usize = 4_096;
+
+/// Steps of one proof that are made in one turn.
+pub const PROOF_QUANTUM_STEPS: u32 = 64;
 
 /// Payload bytes that a request may carry without paying byte credit: they stay in the
 /// request's own slot. Program arguments are nearly always this small.
@@ -83,9 +90,6 @@ pub const OBJECTS_PER_CONNECTION: usize = 64;
 /// Instances that one connection may hold attached.
 pub const INSTANCES_PER_CONNECTION: usize = 64;
 
-/// 8-byte slots of a program at most: what the `ebpf` crate checks is what is kept.
-pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
-
 /// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
@@ -130,6 +134,8 @@ pub struct Limits {
     pub instances: usize,
     /// Slabs for maps of each class of [`MAP_CLASS_BYTES`].
     pub map_slabs: [usize; MAP_CLASSES],
+    /// Initial bytes that the maps and globals of a program may have.
+    pub initial_bytes: usize,
 }
 
 /// For a board that gives the agent 64 MiB.
@@ -139,15 +145,16 @@ pub const SMALL: Limits = Limits {
     send_bytes: 24 * 1024,
     requests: 2_048,
     credits_per_connection_max: 128,
-    data_pages: 6_144,
+    data_pages: 5_312,
     invocations: 512,
     invocations_per_connection: 64,
     slabs: [512, 192, 160],
-    programs: 128,
+    programs: 64,
     uploads: 8,
     objects: 1_024,
     instances: 512,
     map_slabs: [160, 24, 2],
+    initial_bytes: 4 * 1024,
 };
 
 /// For a board (or a laptop) that gives the agent 1 GiB.
@@ -166,6 +173,7 @@ pub const LARGE: Limits = Limits {
     objects: 16_384,
     instances: 8_192,
     map_slabs: [3_072, 1_056, 80],
+    initial_bytes: 16 * 1024,
 };
 
 /// Bytes an agent costs beside its pools: itself, the driver's slots, what is there once.
@@ -184,8 +192,12 @@ const PAGE_ENTRY_BYTES: usize = 16;
 /// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
 const INVOCATION_BYTES: usize = 10 * 1024;
 
-/// Bytes a loaded program costs: its slots and what is known of it.
-const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+/// Bytes a loaded program costs: what was proved, with the code, the form in which it runs, and
+/// what is known of it.
+const PROGRAM_BYTES: usize = size_of::<Verified>() + FORM_BYTES_MAX + 1024;
+
+/// Bytes of the verifier, of which there is one.
+const VERIFIER_BYTES: usize = size_of::<Verifier<()>>() + KEPT_MAX * size_of::<Kept>();
 
 /// Bytes an upload costs: its image and what is known of it.
 const UPLOAD_BYTES: usize = ebpf::limits::IMAGE_BYTES_MAX + 1024;
@@ -236,11 +248,12 @@ impl Limits {
     #[must_use]
     pub const fn total_bytes(&self) -> usize {
         AGENT_BYTES
+            + VERIFIER_BYTES
             + self.connections * (self.receive_bytes + self.send_bytes + CONNECTION_BYTES)
             + self.requests * REQUEST_BYTES
             + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
-            + self.programs * PROGRAM_BYTES
+            + self.programs * (PROGRAM_BYTES + self.initial_bytes)
             + self.uploads * UPLOAD_BYTES
             + self.objects * OBJECT_BYTES
             + self.instances * INSTANCE_BYTES

@@ -79,7 +79,7 @@ pub(crate) fn maps_verdict(refused: MapsRefused) -> (Status, ErrorBody) {
         MapsRefused::InitialBytes { needed, limit } => (
             Status::TooLarge,
             ErrorBody::other(format_args!(
-                "code and initial values are {needed} bytes, and {limit} is the most there may be"
+                "the initial values of globals are {needed} bytes, and a program has {limit} at most"
             )),
         ),
     }
@@ -94,7 +94,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         program: ProgramIndex,
     ) -> Result<Option<MapSlab>, Refused> {
         let program = self.programs.at(program).ok_or(Status::NoSuchProgram)?;
-        let Some(class) = program.maps.class() else {
+        let Some(class) = program.maps().class() else {
             return Ok(None);
         };
         let held = &mut self.connections[owner].map_slabs[class.number()];
@@ -106,9 +106,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let slab = self.map_pool.take(class).ok_or(Status::PoolExhausted)?;
         share.took(usize::from(*held), 1);
         *held += 1;
-        let behind_code = program.behind_code();
-        self.map_pool.lay_out(slab, &program.maps, behind_code);
-        self.maps_laid_out += program.maps.bytes();
+        self.map_pool.lay_out(slab, program.maps());
+        self.maps_laid_out += program.maps().bytes();
         Ok(Some(slab))
     }
 
@@ -132,7 +131,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let instance = self.instances.get(owner, instance);
         let instance = instance.ok_or(Status::NoSuchInstance)?;
         let program = self.programs.at(instance.program);
-        let maps = &program.ok_or(Status::NoSuchProgram)?.maps;
+        let maps = program.ok_or(Status::NoSuchProgram)?.maps();
         let slab = instance.maps.ok_or(Status::NoSuchMap)?;
         let view = maps.open_one(self.map_pool.memory(slab), number);
         view.ok_or_else(|| Status::NoSuchMap.into())
@@ -248,7 +247,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let instance = self.instances.get(owner, instance);
         let instance = instance.ok_or(Status::NoSuchInstance)?;
         let program = self.programs.at(instance.program);
-        let maps = &program.ok_or(Status::NoSuchProgram)?.maps;
+        let maps = program.ok_or(Status::NoSuchProgram)?.maps();
         Ok(match instance.maps {
             Some(slab) => maps.summaries(self.map_pool.memory(slab)),
             None => MapsReply::default(),

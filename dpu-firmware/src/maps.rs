@@ -14,8 +14,10 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use ebpf::limits::{MAP_KEY_BYTES_MAX, MAPS_MAX};
-use ebpf::maps::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, HashSeed, Keys, MapShape};
-use ebpf::{Image, Map, MapError, MapIndex, MapKind, MapOpError, MapSpec, Memory, RegionId, Right};
+use ebpf::maps::{HashSeed, Keys, bytes_needed_all};
+use ebpf::{
+    Image, Map, MapError, MapIndex, MapKind, MapOpError, MapShape, MapSpec, Memory, RegionId, Right,
+};
 use protocol::limits::{MAP_ENTRIES_BYTES_MAX, MAP_PIECE_BYTES_MAX};
 use protocol::message::{MapSummary, MapsReply};
 use sha2::{Digest, Sha256};
@@ -36,9 +38,9 @@ pub enum MapsRefused {
         /// The most there may be.
         limit: usize,
     },
-    /// Code and initial bytes are more than a program's memory holds.
+    /// There are more initial bytes than a program may have.
     InitialBytes {
-        /// Bytes of code and initial bytes.
+        /// Bytes there are.
         needed: usize,
         /// The most there may be.
         limit: usize,
@@ -70,53 +72,70 @@ impl MapClass {
     }
 }
 
-/// The maps of a program, as its image declares them.
-#[derive(Debug, Clone, Default)]
+/// The maps of a program, as its image declares them, with their initial bytes; and room for those
+/// of the programs after it.
+#[derive(Debug)]
 pub struct ProgramMaps {
     specs: heapless::Vec<MapSpec, MAPS_MAX>,
     shapes: heapless::Vec<MapShape, MAPS_MAX>,
     bytes: usize,
     class: Option<MapClass>,
-    initial_bytes: usize,
+    initial: Box<[u8]>,
 }
 
 impl ProgramMaps {
-    /// Those of an image. Their initial bytes go into `spare`, the memory of the program that its
-    /// code leaves.
+    /// None, with room for so many initial bytes.
+    #[must_use]
+    pub fn empty(initial_bytes_max: usize) -> ProgramMaps {
+        ProgramMaps {
+            specs: heapless::Vec::new(),
+            shapes: heapless::Vec::new(),
+            bytes: 0,
+            class: None,
+            initial: vec![0; initial_bytes_max].into_boxed_slice(),
+        }
+    }
+
+    /// Whether the maps of an image can be kept where there is room for so many initial bytes.
     ///
     /// # Errors
     /// [`MapsRefused`].
-    pub fn of(image: &Image<'_>, spare: &mut [u64]) -> Result<ProgramMaps, MapsRefused> {
-        let mut maps = ProgramMaps::default();
-        let spare = spare.as_mut_bytes();
+    pub fn check(image: &Image<'_>, initial_bytes_max: usize) -> Result<(), MapsRefused> {
+        let needed = bytes_needed_all(image.maps().map(|(spec, _)| spec))?;
+        let limit = MAP_CLASS_BYTES[MAP_CLASSES - 1];
+        if needed > limit {
+            return Err(MapsRefused::TooLarge { needed, limit });
+        }
+        let (needed, limit) = (image.header().initial_bytes as usize, initial_bytes_max);
+        if needed > limit {
+            return Err(MapsRefused::InitialBytes { needed, limit });
+        }
+        Ok(())
+    }
+
+    /// Keeps the maps of an image in place of those that there were.
+    ///
+    /// # Errors
+    /// As [`ProgramMaps::check`]; nothing is changed then.
+    pub fn keep(&mut self, image: &Image<'_>) -> Result<(), MapsRefused> {
+        ProgramMaps::check(image, self.initial.len())?;
+        self.specs.clear();
+        self.shapes.clear();
+        self.bytes = 0;
+        let mut room = &mut self.initial[..];
         for (spec, initial) in image.maps() {
             let shape = MapShape::of(&spec)?;
-            let at = maps.initial_bytes;
-            maps.initial_bytes += initial.len();
-            if let Some(place) = spare.get_mut(at..maps.initial_bytes) {
-                place.copy_from_slice(initial);
-            }
-            maps.bytes += shape.bytes_needed();
-            let pushed = maps.specs.push(spec).is_ok() && maps.shapes.push(shape).is_ok();
-            if !pushed {
-                return Err(MapError::Count.into());
-            }
+            let (place, behind) = core::mem::take(&mut room).split_at_mut(initial.len());
+            place.copy_from_slice(initial);
+            room = behind;
+            self.bytes += shape.bytes_needed();
+            let pushed = self.specs.push(spec).is_ok() && self.shapes.push(shape).is_ok();
+            debug_assert!(pushed, "their number was checked");
         }
-        if maps.initial_bytes > spare.len() {
-            let code = image.header().instruction_count as usize * 8;
-            return Err(MapsRefused::InitialBytes {
-                needed: code + maps.initial_bytes,
-                limit: code + spare.len(),
-            });
-        }
-        if maps.bytes > 0 {
-            let class = MapClass::for_bytes(maps.bytes).ok_or(MapsRefused::TooLarge {
-                needed: maps.bytes,
-                limit: MAP_CLASS_BYTES[MAP_CLASSES - 1],
-            })?;
-            maps.class = Some(class);
-        }
-        Ok(maps)
+        self.class = (self.bytes > 0)
+            .then(|| MapClass::for_bytes(self.bytes))
+            .flatten();
+        Ok(())
     }
 
     /// What slab an instance needs for them; none for a program without maps.
@@ -131,10 +150,9 @@ impl ProgramMaps {
         self.bytes
     }
 
-    /// Lays the maps out in a slab as the image has them; `spare` is what [`ProgramMaps::of`] was
-    /// given.
-    pub fn lay_out(&self, memory: &mut [u8], spare: &[u64], mut seed: impl FnMut() -> HashSeed) {
-        let (mut memory, mut initial) = (memory, spare.as_bytes());
+    /// Lays the maps out in a slab as the image has them.
+    pub fn lay_out(&self, memory: &mut [u8], mut seed: impl FnMut() -> HashSeed) {
+        let (mut memory, mut initial) = (memory, &self.initial[..]);
         for (spec, shape) in self.specs.iter().zip(&self.shapes) {
             let here = shape.bytes_needed().min(memory.len());
             let (part, behind) = memory.split_at_mut(here);
@@ -147,16 +165,19 @@ impl ProgramMaps {
         }
     }
 
-    /// The maps of an instance in use, in the slab where they were laid out.
+    /// The maps of an instance in use, in the slab where they were laid out. All of them, each
+    /// with all its values: programs are run on the strength of that.
+    ///
+    /// # Panics
+    /// Where the memory is no slab of the class that these maps need.
     pub fn open<'m>(&self, memory: &'m mut [u8]) -> MapViews<'m> {
         let (mut views, mut memory) = (MapViews::new(), memory);
         for shape in &self.shapes {
             let here = shape.bytes_needed().min(memory.len());
             let (part, behind) = memory.split_at_mut(here);
             memory = behind;
-            let Ok((values, finder)) = shape.split(part) else {
-                break;
-            };
+            let split = shape.split(part);
+            let (values, finder) = split.expect("a slab of their class is large enough");
             let _ = views.push(MapView {
                 shape: *shape,
                 values,
@@ -230,6 +251,12 @@ pub fn with_values<'m, 'v: 'm>(mut memory: Memory<'m>, views: &mut [MapView<'v>]
 }
 
 impl MapView<'_> {
+    /// True for a map of this shape whose values are all here.
+    #[must_use]
+    pub fn is_whole(&self, shape: &MapShape) -> bool {
+        self.shape == *shape && self.values.len() == shape.region_bytes()
+    }
+
     fn keys(&mut self) -> Keys<'_> {
         Keys::over(self.shape, self.finder)
     }
@@ -650,7 +677,7 @@ impl MapPool {
     }
 
     /// Lays a program's maps out in a slab, each with a hash key of its own.
-    pub fn lay_out(&mut self, slab: MapSlab, maps: &ProgramMaps, spare: &[u64]) {
+    pub fn lay_out(&mut self, slab: MapSlab, maps: &ProgramMaps) {
         let (secret, mut count) = (self.secret, self.laid_out);
         let seed = || {
             count += 1;
@@ -662,7 +689,7 @@ impl MapPool {
                 .into();
             HashSeed(core::array::from_fn(|at| digest[at]))
         };
-        maps.lay_out(self.memory(slab), spare, seed);
+        maps.lay_out(self.memory(slab), seed);
         self.laid_out = count;
     }
 
@@ -678,7 +705,6 @@ impl MapPool {
 const _: () = {
     assert!(MAPS_MAX == protocol::limits::MAPS_PER_INSTANCE_MAX);
     assert!(MAP_KEY_BYTES_MAX as usize == protocol::limits::MAP_KEY_BYTES_MAX);
-    assert!(BPF_ANY == 0 && BPF_NOEXIST == 1 && BPF_EXIST == 2);
     let mut class = 0;
     while class < MAP_CLASSES {
         assert!(MAP_CLASS_BYTES[class].is_multiple_of(8));

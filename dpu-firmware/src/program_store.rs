@@ -1,20 +1,25 @@
 //! Programs: uploads as they arrive, and what became of the complete ones.
 //!
-//! An upload owns a buffer from its Load until its last piece was hashed and checked, or its
-//! connection is gone. Hashing goes by quanta, a few kilobytes a turn, so that one tenant's
-//! upload is not another tenant's latency. A program that was accepted outlives the
+//! An upload owns a buffer from its Load until its last piece was hashed and its program proved or
+//! refused, or its connection is gone. Hashing goes by quanta, a few kilobytes a turn, and so does
+//! the proof, so that one tenant's upload is not another tenant's latency. There is one verifier:
+//! uploads that are hashed take turns with it, in the order of their buffers, and the greatest
+//! number of its steps bounds how long each can have it. A program that was accepted outlives the
 //! connection that brought it, and is found by name by everybody.
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use ebpf::limits::IMAGE_BYTES_MAX;
-use ebpf::{Checked, EntryKind, Image, ImageError, ImageHeader, Program, Refusal, check_image};
+use ebpf::abi::CONTEXT_LAYOUT;
+use ebpf::limits::{CODE_SLOTS_MAX, IMAGE_BYTES_MAX, KEPT_MAX};
+use ebpf::verifier::{self, Environment, Kept, Progress, Verifier};
+use ebpf::{EntryKind, Image, ImageError, ImageHeader, Isolation, Refusal, check_image};
 use protocol::limits::NAME_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
-use crate::helpers::HELPERS;
-use crate::limits::{DIGEST_QUANTUM_BYTES, PROGRAM_SLOTS_MAX, SLAB_CLASS_PAGES};
+use crate::execution::{ExecutionConfig, LoadedProgram};
+use crate::helpers::{HELPERS, SIGNATURES};
+use crate::limits::{DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES};
 use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
 use crate::session::ConnectionIndex;
@@ -38,10 +43,12 @@ pub enum NotLoaded {
     Digest,
     /// The bytes are no image.
     Image(ImageError),
-    /// The code was refused.
+    /// The code is not sound in its structure.
     Refused(Refusal),
     /// Its maps cannot be had.
     Maps(MapsRefused),
+    /// The code could not be proved safe.
+    Unproved(verifier::Refusal),
     /// The image wants something this agent does not have.
     Unsupported(&'static str),
     /// Another program has that name.
@@ -59,37 +66,25 @@ pub struct StoredProgram {
     pub digest: [u8; 32],
     /// What the image declares.
     pub header: ImageHeader,
-    /// Where `dpu/call` starts.
-    pub call_entry: Option<u32>,
     /// How many instances it is attached in.
     pub instances: u32,
     /// How often it was called.
     pub calls: u64,
-    /// The maps that each instance gets.
-    pub maps: ProgramMaps,
-    /// The code, and behind it the maps' initial bytes.
-    slots: Box<[u64]>,
-    checked: Checked,
+    loaded: LoadedProgram,
+    maps: ProgramMaps,
 }
 
 impl StoredProgram {
-    /// The program, ready for an engine.
+    /// The program, ready to run.
     #[must_use]
-    pub fn program(&self) -> Program<'_> {
-        let scratch = ebpf::Memory::address(ebpf::RegionId::Scratch, 0);
-        Program::new(&self.slots[..self.slots()], &self.checked, scratch)
+    pub const fn loaded(&self) -> &LoadedProgram {
+        &self.loaded
     }
 
-    /// What lies behind the code: the initial bytes of its maps.
+    /// The maps that each instance gets.
     #[must_use]
-    pub fn behind_code(&self) -> &[u64] {
-        &self.slots[self.slots()..]
-    }
-
-    /// How many 8-byte instruction slots it has.
-    #[must_use]
-    pub const fn slots(&self) -> usize {
-        self.checked.slots() as usize
+    pub const fn maps(&self) -> &ProgramMaps {
+        &self.maps
     }
 }
 
@@ -97,8 +92,8 @@ impl StoredProgram {
 struct Slot {
     generation: u16,
     program: Option<StoredProgram>,
-    /// Where the code of the next program of this slot goes.
-    spare: Option<Box<[u64]>>,
+    /// Where the next program of this slot goes.
+    spare: Option<(LoadedProgram, ProgramMaps)>,
 }
 
 /// An upload under way.
@@ -122,6 +117,12 @@ pub struct Upload {
     waiting: Option<RequestIndex>,
 }
 
+impl Upload {
+    const fn is_hashed(&self) -> bool {
+        self.hashed_bytes == self.total_bytes
+    }
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct ProgramStore {
@@ -131,21 +132,35 @@ pub struct ProgramStore {
     uploads: Box<[Option<Upload>]>,
     buffers: Box<[Box<[u8]>]>,
     uploads_peak: usize,
-    /// Uploads that are complete and not yet hashed.
+    /// Uploads that are complete and have no verdict yet.
     complete: usize,
     /// Upload whose hashing goes on next.
     turn: usize,
+    /// Upload that is being proved, and the one that is looked at first after it.
+    proving: Option<usize>,
+    next_proof: usize,
+    verifier: Box<Verifier<Box<[Kept]>>>,
+    /// The code that is about to be proved.
+    code: Box<[u64]>,
+    isolation: Isolation,
+    initial_bytes_max: usize,
 }
 
 impl ProgramStore {
-    /// A store for so many programs and uploads.
+    /// A store for as many programs and uploads as the limits say.
     #[must_use]
-    pub fn new(programs: usize, uploads: usize) -> ProgramStore {
+    pub fn new(limits: &Limits, execution: ExecutionConfig) -> ProgramStore {
+        let Limits {
+            programs, uploads, ..
+        } = *limits;
         let slots: Vec<Slot> = (0..programs)
             .map(|_| Slot {
                 generation: 1,
                 program: None,
-                spare: Some(vec![0; PROGRAM_SLOTS_MAX].into_boxed_slice()),
+                spare: Some((
+                    LoadedProgram::empty(execution.engine),
+                    ProgramMaps::empty(limits.initial_bytes),
+                )),
             })
             .collect();
         let buffers: Vec<Box<[u8]>> = (0..uploads)
@@ -160,6 +175,14 @@ impl ProgramStore {
             uploads_peak: 0,
             complete: 0,
             turn: 0,
+            proving: None,
+            next_proof: 0,
+            verifier: Box::new(Verifier::new(
+                vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice(),
+            )),
+            code: vec![0; CODE_SLOTS_MAX].into_boxed_slice(),
+            isolation: execution.isolation,
+            initial_bytes_max: limits.initial_bytes,
         }
     }
 
@@ -224,94 +247,138 @@ impl ProgramStore {
 
     /// Drops an upload; the request that waited for its verdict, if any.
     pub fn drop_upload(&mut self, index: UploadIndex) -> Option<RequestIndex> {
-        let waiting = self.uploads.get_mut(usize::from(index.0))?.take()?.waiting;
+        let at = usize::from(index.0);
+        let waiting = self.uploads.get_mut(at)?.take()?.waiting;
         self.complete -= usize::from(waiting.is_some());
+        self.proving = self.proving.filter(|proving| *proving != at);
         waiting
     }
 
-    /// Hashes one quantum of one complete upload. When an upload is done with, whom to tell
-    /// what.
+    /// One quantum of proving and one of hashing. When an upload is done with, whom to tell what.
     pub fn step(&mut self) -> Option<(RequestIndex, Result<ProgramIndex, NotLoaded>)> {
         if self.complete == 0 {
             return None;
         }
-        let count = self.uploads.len();
-        let at = (0..count)
-            .map(|step| (self.turn + step) % count)
-            .find(|at| {
-                self.uploads[*at]
-                    .as_ref()
-                    .is_some_and(|it| it.waiting.is_some())
-            })?;
-        self.turn = (at + 1) % count;
-        let upload = self.uploads[at].as_mut()?;
+        let (at, verdict) = self.prove().or_else(|| self.hash())?;
+        let request = self.drop_upload(UploadIndex(at as u16))?;
+        Some((request, verdict))
+    }
+
+    /// Hashes one quantum of one complete upload. The verdict, if it is not what was announced.
+    fn hash(&mut self) -> Option<(usize, Result<ProgramIndex, NotLoaded>)> {
+        let at = self.next_upload(self.turn, |it| !it.is_hashed())?;
+        self.turn = at + 1;
+        let upload = self.uploads.get_mut(at)?.as_mut()?;
         let from = upload.hashed_bytes as usize;
         let to = (from + DIGEST_QUANTUM_BYTES).min(upload.total_bytes as usize);
         upload.hasher.update(&self.buffers[at][from..to]);
         upload.hashed_bytes = to as u32;
-        if to < upload.total_bytes as usize {
+        if !upload.is_hashed() {
             return None;
         }
-        let upload = self.uploads[at].take()?;
-        let request = upload.waiting?;
-        self.complete -= 1;
-        let outcome = self.accept(at, upload);
-        Some((request, outcome))
+        let digest: [u8; 32] = upload.hasher.finalize_reset().into();
+        (digest != upload.digest).then_some((at, Err(NotLoaded::Digest)))
+    }
+
+    /// Takes the proof under way a quantum further, or begins one. The verdict, if there is one.
+    fn prove(&mut self) -> Option<(usize, Result<ProgramIndex, NotLoaded>)> {
+        let Some(at) = self.proving else {
+            let at = self.next_upload(self.next_proof, Upload::is_hashed)?;
+            self.next_proof = at + 1;
+            return match self.begin_proof(at) {
+                Ok(None) => {
+                    self.proving = Some(at);
+                    None
+                }
+                Ok(Some(known)) => Some((at, Ok(known))),
+                Err(why) => Some((at, Err(why))),
+            };
+        };
+        let verdict = match self.verifier.step(PROOF_QUANTUM_STEPS) {
+            Progress::More => return None,
+            Progress::Proved => self.accept(at),
+            Progress::Refused(refusal) => Err(NotLoaded::Unproved(refusal)),
+        };
+        Some((at, verdict))
+    }
+
+    /// The first complete upload from a place on, round about, that is as it is wanted.
+    fn next_upload(&self, from: usize, wanted: impl Fn(&Upload) -> bool) -> Option<usize> {
+        let count = self.uploads.len();
+        let mut places = (0..count).map(|step| (from + step) % count);
+        places.find(|at| {
+            let upload = self.uploads[*at].as_ref();
+            upload.is_some_and(|it| it.waiting.is_some() && wanted(it))
+        })
+    }
+
+    /// Reads the image and checks its structure. The program, if it is here already.
+    fn begin_proof(&mut self, at: usize) -> Result<Option<ProgramIndex>, NotLoaded> {
+        let Some(upload) = &self.uploads[at] else {
+            return Err(NotLoaded::Full);
+        };
+        if let Some(index) = self.find_name(&upload.name) {
+            let same = self.at(index).is_some_and(|it| it.digest == upload.digest);
+            return same.then_some(Some(index)).ok_or(NotLoaded::NameTaken);
+        }
+        if self.free_slot().is_none() {
+            return Err(NotLoaded::Full);
+        }
+        let image = image(upload, &self.buffers[at])?;
+        supported(&image)?;
+        let mut slots = 0;
+        for (to, slot) in self.code.iter_mut().zip(image.code()) {
+            *to = slot;
+            slots += 1;
+        }
+        let code = &self.code[..slots];
+        let checked = check_image(&image, code, &HELPERS).map_err(NotLoaded::Refused)?;
+        ProgramMaps::check(&image, self.initial_bytes_max).map_err(NotLoaded::Maps)?;
+        let environment = Environment::of_image(&image, CONTEXT_LAYOUT, &SIGNATURES)
+            .map_err(|error| NotLoaded::Maps(error.into()))?;
+        self.verifier
+            .start(code, &checked, entries(&image), environment)
+            .map_err(NotLoaded::Unproved)?;
+        Ok(None)
+    }
+
+    /// Keeps what was proved of an upload.
+    fn accept(&mut self, at: usize) -> Result<ProgramIndex, NotLoaded> {
+        let index = self.free_slot().ok_or(NotLoaded::Full)?;
+        let slot = &mut self.slots[index];
+        let Some(upload) = &self.uploads[at] else {
+            return Err(NotLoaded::Full);
+        };
+        let image = image(upload, &self.buffers[at])?;
+        let (mut loaded, mut maps) = slot.spare.take().ok_or(NotLoaded::Full)?;
+        let kept = maps.keep(&image).map_err(NotLoaded::Maps);
+        if kept.is_err() || !loaded.load(&mut self.verifier, self.isolation) {
+            slot.spare = Some((loaded, maps));
+            kept?;
+            return Err(NotLoaded::Unsupported("this engine cannot run the program"));
+        }
+        slot.program = Some(StoredProgram {
+            name: upload.name.clone(),
+            digest: upload.digest,
+            header: *image.header(),
+            instances: 0,
+            calls: 0,
+            loaded,
+            maps,
+        });
+        self.used += 1;
+        self.peak = self.peak.max(self.used);
+        Ok(ProgramIndex(index as u16))
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(|it| it.program.is_none())
     }
 
     /// Whether [`ProgramStore::step`] has something to do.
     #[must_use]
     pub const fn has_work(&self) -> bool {
         self.complete > 0
-    }
-
-    fn accept(&mut self, buffer: usize, upload: Upload) -> Result<ProgramIndex, NotLoaded> {
-        let digest: [u8; 32] = upload.hasher.finalize().into();
-        if digest != upload.digest {
-            return Err(NotLoaded::Digest);
-        }
-        if let Some(index) = self.find_name(&upload.name) {
-            let same = self.at(index).is_some_and(|stored| stored.digest == digest);
-            return if same {
-                Ok(index)
-            } else {
-                Err(NotLoaded::NameTaken)
-            };
-        }
-        let at = self
-            .slots
-            .iter()
-            .position(|it| it.program.is_none())
-            .ok_or(NotLoaded::Full)?;
-        let image = Image::parse(&self.buffers[buffer][..upload.total_bytes as usize])
-            .map_err(NotLoaded::Image)?;
-        supported(&image)?;
-        let slot = &mut self.slots[at];
-        let Some(mut code) = slot.spare.take() else {
-            return Err(NotLoaded::Full);
-        };
-        match check_into(&image, &mut code) {
-            Ok((checked, call_entry, maps)) => {
-                slot.program = Some(StoredProgram {
-                    name: upload.name,
-                    digest,
-                    header: *image.header(),
-                    call_entry,
-                    instances: 0,
-                    calls: 0,
-                    maps,
-                    slots: code,
-                    checked,
-                });
-                self.used += 1;
-                self.peak = self.peak.max(self.used);
-                Ok(ProgramIndex(at as u16))
-            }
-            Err(why) => {
-                slot.spare = Some(code);
-                Err(why)
-            }
-        }
     }
 
     /// The program of an id on the wire.
@@ -361,7 +428,7 @@ impl ProgramStore {
         {
             return false;
         }
-        slot.spare = slot.program.take().map(|program| program.slots);
+        slot.spare = slot.program.take().map(|it| (it.loaded, it.maps));
         slot.generation = slot.generation.wrapping_add(1).max(1);
         self.used -= 1;
         true
@@ -441,16 +508,12 @@ fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
     Ok(())
 }
 
-fn check_into(
-    image: &Image<'_>,
-    code: &mut [u64],
-) -> Result<(Checked, Option<u32>, ProgramMaps), NotLoaded> {
-    let mut count = 0;
-    for (to, slot) in code.iter_mut().zip(image.code()) {
-        *to = slot;
-        count += 1;
-    }
-    let checked = check_image(image, &code[..count], &HELPERS).map_err(NotLoaded::Refused)?;
-    let maps = ProgramMaps::of(image, &mut code[count..]).map_err(NotLoaded::Maps)?;
-    Ok((checked, image.entry(EntryKind::Call), maps))
+fn image<'b>(upload: &Upload, buffer: &'b [u8]) -> Result<Image<'b>, NotLoaded> {
+    Image::parse(&buffer[..upload.total_bytes as usize]).map_err(NotLoaded::Image)
+}
+
+/// Where a program is entered.
+fn entries(image: &Image<'_>) -> heapless::Vec<(EntryKind, u32), { EntryKind::ALL.len() }> {
+    let found = |kind| Some((kind, image.entry(kind)?));
+    EntryKind::ALL.into_iter().filter_map(found).collect()
 }

@@ -5,7 +5,7 @@
 
 use crate::host::HelperSpec;
 use crate::memory::RegionId;
-use crate::verifier::{Argument, ContextLayout, ContextPointer, HelperSignature, Length};
+use crate::verifier::{Argument, ContextLayout, ContextPointer, HelperSignature, Length, Returns};
 
 /// Bytes of `struct dpu_ctx`.
 pub const CONTEXT_BYTES: usize = 64;
@@ -122,8 +122,10 @@ const fn signature(id: u32, arguments: [Argument; 5], most: i64) -> HelperSignat
     HelperSignature {
         id,
         arguments,
-        result_min: -ERRNO_MAX,
-        result_max: most,
+        returns: Returns::Number {
+            min: -ERRNO_MAX,
+            max: most,
+        },
     }
 }
 
@@ -132,7 +134,7 @@ const ERRNO_MAX: i64 = 4095;
 
 /// What the helpers take and return, for the verifier. It relies on it: a helper that wrote to
 /// another argument, or returned another number, would make proofs false.
-pub const SIGNATURES: [HelperSignature; 9] = {
+pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
     use Argument::{Device, Number, Read, Unused, Write};
     let vector = Read {
         length: Length::Argument {
@@ -166,15 +168,45 @@ pub const SIGNATURES: [HelperSignature; 9] = {
         HelperSignature {
             id: KTIME_GET_NS,
             arguments: none,
-            result_min: i64::MIN,
-            result_max: i64::MAX,
+            returns: Returns::Number {
+                min: i64::MIN,
+                max: i64::MAX,
+            },
         },
         HelperSignature {
             id: GET_PRANDOM_U32,
             arguments: none,
-            result_min: 0,
-            result_max: u32::MAX as i64,
+            returns: Returns::Number {
+                min: 0,
+                max: u32::MAX as i64,
+            },
         },
+        MAP_SIGNATURES[0],
+        MAP_SIGNATURES[1],
+        MAP_SIGNATURES[2],
+    ]
+};
+
+/// Those of [`SIGNATURES`] that are about maps.
+pub const MAP_SIGNATURES: [HelperSignature; 3] = {
+    use Argument::{Map, MapKey, MapValue, Number, Unused};
+    let changed = Map { changes: true };
+    [
+        HelperSignature {
+            id: MAP_LOOKUP_ELEM,
+            arguments: [Map { changes: false }, MapKey(0), Unused, Unused, Unused],
+            returns: Returns::MapValue(0),
+        },
+        signature(
+            MAP_UPDATE_ELEM,
+            [changed, MapKey(0), MapValue(0), Number, Unused],
+            0,
+        ),
+        signature(
+            MAP_DELETE_ELEM,
+            [changed, MapKey(0), Unused, Unused, Unused],
+            0,
+        ),
     ]
 };
 

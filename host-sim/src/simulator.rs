@@ -8,6 +8,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
 use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
@@ -39,6 +40,8 @@ pub struct SimulatorConfig {
     pub limits: Limits,
     /// The driver's deadlines.
     pub driver: DriverConfig,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What everything random follows from.
     pub seed: u64,
     /// What the agent keys the hash functions of maps from. It must not follow from anything that
@@ -97,6 +100,7 @@ impl Simulator {
             wire: wire_config,
             limits,
             driver,
+            execution,
             seed,
             map_secret,
             far_connections,
@@ -137,6 +141,7 @@ impl Simulator {
                 boot_nonce: seed,
                 seed,
                 map_secret,
+                execution,
                 board: "host-sim",
             },
         )

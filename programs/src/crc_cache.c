@@ -61,6 +61,7 @@ SEC("dpu/call") int crc_cache(struct dpu_ctx *ctx)
 	__u32 version = args->version;
 	const struct sum *known;
 	struct sum sum;
+	__u32 crc;
 	long err;
 
 	if (ctx->args_len < 12)
@@ -68,22 +69,23 @@ SEC("dpu/call") int crc_cache(struct dpu_ctx *ctx)
 
 	known = bpf_map_lookup_elem(&sums, &offset);
 	if (known && known->version == version) {
+		crc = known->crc;
 		counts.hits++;
-		reply->crc = known->crc;
 		reply->was_there = 1;
 	} else {
 		err = dpu_read(0, offset, block, sizeof(block));
 		if (err)
 			return (int)err;
+		crc = dpu_crc32c(0, block, sizeof(block));
 		sum.version = version;
-		sum.crc = dpu_crc32c(0, block, sizeof(block));
+		sum.crc = crc;
 		err = bpf_map_update_elem(&sums, &offset, &sum, BPF_ANY);
 		if (err)
 			return (int)err;
 		counts.misses++;
-		reply->crc = sum.crc;
 		reply->was_there = 0;
 	}
+	reply->crc = crc;
 	reply->hits = counts.hits;
 	reply->misses = counts.misses;
 	return sizeof(*reply);

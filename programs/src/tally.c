@@ -79,9 +79,9 @@ SEC("dpu/call") int tally(struct dpu_ctx *ctx)
 		if (err)
 			return (int)err;
 		sum = bpf_map_lookup_elem(&amounts, &key);
-		if (!sum)
-			return -EIO; /* it has just been put there */
 	}
+	if (!sum)
+		return -EIO; /* it has just been put there */
 	sum->total += amount;
 	sum->times += 1;
 	reply->total = sum->total;

@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use client::Ticket;
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::SMALL;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig};
@@ -304,6 +305,7 @@ fn an_agent_takes_no_more_than_its_limits_say() {
             boot_nonce: 1,
             seed: 1,
             map_secret: 2,
+            execution: ExecutionConfig::default(),
             board: "test",
         };
         BYTES.set(0);

@@ -1,5 +1,6 @@
 //! Every request about programs, done and refused: load, attach, call, detach, unload, list.
 
+use dpu_firmware::limits::{Limits, SMALL};
 use outboard_tests::world::{Image, PeerId, Settings, TINY, World, frame, image, pattern, sha256};
 use protocol::message::{
     AttachRequest, CallRequest, CloseRequest, DetachRequest, LoadPieceRequest, LoadRequest,
@@ -257,7 +258,13 @@ fn the_store_has_an_end_and_begins_again_after_unload() {
 
 #[test]
 fn the_list_has_every_program_once_in_order_of_id() {
-    let mut world = World::new(Settings::default());
+    let mut world = World::new(Settings {
+        limits: Limits {
+            programs: 128,
+            ..SMALL
+        },
+        ..Settings::default()
+    });
     let peer = world.connect();
     let mut ids: Vec<u32> = (0..70)
         .map(|number| world.load(peer, &format!("p{number}"), &numbered(number)))

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use client::linker;
 use dpu_firmware::helpers::{HELPERS, SIGNATURES};
-use dpu_firmware::invocation::CONTEXT_LAYOUT;
+use ebpf::abi::CONTEXT_LAYOUT;
 use ebpf::limits::KEPT_MAX;
 use ebpf::verifier::{Environment, Kept, Refusal, Verified, Verifier};
 use ebpf::{Image, check_image};
@@ -22,14 +22,16 @@ fn prove(object: &[u8]) -> Result<Proof, Refusal> {
     let image = Image::parse(&linked.image).expect("the linker makes images");
     let slots: Vec<u64> = image.code().collect();
     let checked = check_image(&image, &slots, &HELPERS).expect("it passes the check");
-    let environment = Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES);
+    let environment = Environment::of_image(&image, CONTEXT_LAYOUT, &SIGNATURES);
+    let environment = environment.expect("its maps can be had");
     let mut verifier = Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX]));
     let start = Instant::now();
     let verified = verifier.verify(&slots, &checked, image.entries(), environment)?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     Ok(Proof {
-        verified,
+        verified: verified.clone(),
         slots: slots.len(),
-        milliseconds: start.elapsed().as_secs_f64() * 1e3,
+        milliseconds,
     })
 }
 

@@ -62,7 +62,7 @@ impl Flow {
         &mut self,
         slots: &[u64],
         checked: &Checked,
-        sizes: &[u32],
+        sizes: impl Iterator<Item = u32>,
     ) -> Result<(), Refusal> {
         self.marks.fill(0);
         self.ranks.fill(0);
@@ -264,10 +264,10 @@ impl Flow {
     }
 
     /// Numbers that programs compare with, and their neighbours: where loops end.
-    fn collect_thresholds(&mut self, slots: &[u64], sizes: &[u32]) {
+    fn collect_thresholds(&mut self, slots: &[u64], sizes: impl Iterator<Item = u32>) {
         self.thresholds.clear();
         self.add_threshold(0, None);
-        for &size in sizes {
+        for size in sizes {
             self.add_threshold(i64::from(size), None);
         }
         let (mut pc, mut rank) = (0, 0);

@@ -1,5 +1,6 @@
 //! What a world is made of: drives with known bytes, latencies, limits.
 
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::{Limits, SMALL};
 use host_sim::simulator::SimulatorConfig;
 use host_sim::wire::WireConfig;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub seed: u64,
     /// Connections that peers can have in all.
     pub far_connections: usize,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             wire_delay_us: 0,
             mdts: 5,
             seed: 1,
+            execution: ExecutionConfig::default(),
             far_connections: 64,
         }
     }
@@ -116,6 +120,7 @@ impl Settings {
             driver: DriverConfig::default(),
             seed: self.seed,
             map_secret: !self.seed,
+            execution: self.execution,
             far_connections: self.far_connections,
         }
     }
