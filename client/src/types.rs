@@ -1,7 +1,7 @@
 //! What the blocking client hands out: ids of their own type, and owned copies of replies.
 
 use protocol::message::{
-    InfoReply, Limits, MapSummary, NamespaceSummary, ProgramSummary, StatsReply,
+    InfoReply, Limits, MapSummary, NamespaceSummary, ProgramSummary, Proof, StatsReply,
 };
 use std::fmt;
 
@@ -170,6 +170,15 @@ pub enum Presence {
     New,
     /// It must.
     Existing,
+}
+
+/// What became of loading a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The program.
+    pub id: ProgramId,
+    /// What the agent proved of it; `None` from an agent that proves nothing.
+    pub proof: Option<Proof>,
 }
 
 /// A loaded program.

@@ -11,6 +11,7 @@ use protocol::message::{CallReply, LoadReply};
 use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
+use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
@@ -488,8 +489,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         match outcome {
             Ok(program) => {
                 self.counters.programs_loaded += 1;
+                let stored = self.programs.at(program);
                 let reply = LoadReply {
                     program: Some(self.programs.id(program)),
+                    proof: stored.map(|it| diagnosis::proof(it.loaded().verified())),
                 };
                 self.answer(request, Status::Ok, Answer::Load(reply));
             }
@@ -511,10 +514,8 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
             ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
         ),
         NotLoaded::Maps(refused) => maps_verdict(*refused),
-        NotLoaded::Unproved(refusal) => (
-            Status::ProgramRefused,
-            ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
-        ),
+        NotLoaded::Unproved(refusal) => diagnosis::refused(refusal),
+        NotLoaded::Guarded(of_guard) => diagnosis::told(of_guard),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,
             ErrorBody::other(format_args!("{what}")),

@@ -10,15 +10,16 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use ebpf::abi::CONTEXT_LAYOUT;
+use ebpf::diagnosis::Diagnosis;
 use ebpf::limits::{CODE_SLOTS_MAX, IMAGE_BYTES_MAX, KEPT_MAX};
-use ebpf::verifier::{self, Environment, Kept, Progress, Verifier};
+use ebpf::verifier::{self, Kept, Progress, Verified, Verifier};
 use ebpf::{EntryKind, Image, ImageError, ImageHeader, Isolation, Refusal, check_image};
 use protocol::limits::NAME_BYTES_MAX;
+use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
 use crate::execution::{ExecutionConfig, LoadedProgram};
-use crate::helpers::{HELPERS, SIGNATURES};
+use crate::helpers::HELPERS;
 use crate::limits::{DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES};
 use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
@@ -49,6 +50,8 @@ pub enum NotLoaded {
     Maps(MapsRefused),
     /// The code could not be proved safe.
     Unproved(verifier::Refusal),
+    /// It could, but for accesses that must be checked, and was to be loaded strictly.
+    Guarded(Diagnosis),
     /// The image wants something this agent does not have.
     Unsupported(&'static str),
     /// Another program has that name.
@@ -111,6 +114,8 @@ pub struct Upload {
     pub active_us: u64,
     name: Name,
     digest: [u8; 32],
+    /// It is refused if any of its accesses would have to be checked.
+    strict: bool,
     hashed_bytes: u32,
     hasher: Sha256,
     /// The request that brought the last piece and waits for the verdict.
@@ -191,20 +196,20 @@ impl ProgramStore {
         &mut self,
         connection: ConnectionIndex,
         name: Name,
-        total_bytes: u32,
-        digest: [u8; 32],
+        asked: &LoadRequest<'_>,
         now_us: u64,
     ) -> Option<UploadIndex> {
-        debug_assert!(total_bytes as usize <= IMAGE_BYTES_MAX);
+        debug_assert!(asked.total_bytes as usize <= IMAGE_BYTES_MAX);
         let index = self.uploads.iter().position(Option::is_none)?;
         self.uploads[index] = Some(Upload {
             connection,
             received_bytes: 0,
-            total_bytes,
+            total_bytes: asked.total_bytes,
             begun_us: now_us,
             active_us: now_us,
             name,
-            digest,
+            digest: asked.sha256,
+            strict: asked.strict,
             hashed_bytes: 0,
             hasher: Sha256::new(),
             waiting: None,
@@ -318,8 +323,9 @@ impl ProgramStore {
             return Err(NotLoaded::Full);
         };
         if let Some(index) = self.find_name(&upload.name) {
-            let same = self.at(index).is_some_and(|it| it.digest == upload.digest);
-            return same.then_some(Some(index)).ok_or(NotLoaded::NameTaken);
+            let known = self.at(index).filter(|it| it.digest == upload.digest);
+            let verified = known.ok_or(NotLoaded::NameTaken)?.loaded.verified();
+            return allowed(upload, verified).map(|()| Some(index));
         }
         if self.free_slot().is_none() {
             return Err(NotLoaded::Full);
@@ -334,8 +340,7 @@ impl ProgramStore {
         let code = &self.code[..slots];
         let checked = check_image(&image, code, &HELPERS).map_err(NotLoaded::Refused)?;
         ProgramMaps::check(&image, self.initial_bytes_max).map_err(NotLoaded::Maps)?;
-        let environment = Environment::of_image(&image, CONTEXT_LAYOUT, &SIGNATURES)
-            .map_err(|error| NotLoaded::Maps(error.into()))?;
+        let environment = ebpf::abi::environment(&image);
         self.verifier
             .start(code, &checked, entries(&image), environment)
             .map_err(NotLoaded::Unproved)?;
@@ -350,6 +355,9 @@ impl ProgramStore {
             return Err(NotLoaded::Full);
         };
         let image = image(upload, &self.buffers[at])?;
+        if let Some(verified) = self.verifier.verified() {
+            allowed(upload, verified)?;
+        }
         let (mut loaded, mut maps) = slot.spare.take().ok_or(NotLoaded::Full)?;
         let kept = maps.keep(&image).map_err(NotLoaded::Maps);
         if kept.is_err() || !loaded.load(&mut self.verifier, self.isolation) {
@@ -506,6 +514,16 @@ fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
         ));
     }
     Ok(())
+}
+
+/// What is proved may be loaded as strictly as it was asked for.
+fn allowed(upload: &Upload, verified: &Verified) -> Result<(), NotLoaded> {
+    match verified.guards().first() {
+        Some(guard) if upload.strict => {
+            Err(NotLoaded::Guarded(Diagnosis::of_guard(verified, guard)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn image<'b>(upload: &Upload, buffer: &'b [u8]) -> Result<Image<'b>, NotLoaded> {

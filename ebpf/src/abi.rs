@@ -4,8 +4,11 @@
 //! can reach it. What the helpers do is the agent's affair.
 
 use crate::host::HelperSpec;
+use crate::image::Image;
 use crate::memory::RegionId;
-use crate::verifier::{Argument, ContextLayout, ContextPointer, HelperSignature, Length, Returns};
+use crate::verifier::{
+    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
+};
 
 /// Bytes of `struct dpu_ctx`.
 pub const CONTEXT_BYTES: usize = 64;
@@ -230,4 +233,14 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
         region,
         end,
     }
+}
+
+/// What the verifier is told of a program that runs against this ABI: the same by the agent before
+/// it runs one and by whoever wants to know beforehand.
+#[must_use]
+pub fn environment(image: &Image<'_>) -> Environment {
+    // The maps of an image that was parsed can be had; without them, a program that names one would
+    // be refused.
+    Environment::of_image(image, CONTEXT_LAYOUT, &SIGNATURES)
+        .unwrap_or_else(|_| Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES))
 }

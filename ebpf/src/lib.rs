@@ -34,6 +34,7 @@ pub mod access;
 pub mod asm;
 pub mod check;
 pub mod decode;
+pub mod diagnosis;
 mod disassemble;
 pub mod engine;
 pub mod fast;

@@ -22,7 +22,7 @@ pub use maps::{
 };
 pub use program::{
     AttachReply, AttachRequest, CallReply, CallRequest, DetachRequest, LoadPieceRequest, LoadReply,
-    LoadRequest, ProgramSummary, ProgramsReply, ProgramsRequest, UnloadRequest,
+    LoadRequest, ProgramSummary, ProgramsReply, ProgramsRequest, Proof, UnloadRequest,
 };
 
 use crate::Kind;

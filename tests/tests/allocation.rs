@@ -174,6 +174,7 @@ fn load(world: &mut World, peer: &mut Peer, name: &str, object: &[u8]) -> u32 {
         name,
         total_bytes: image.len() as u32,
         sha256: Sha256::digest(&image).into(),
+        strict: false,
     };
     peer.must(world, &request, &[]);
     let reply = peer.must(world, &LoadPieceRequest { offset: 0 }, &image);

@@ -18,6 +18,7 @@ fn begin(world: &mut World, peer: PeerId, name: &str, image: &[u8]) -> Status {
         name,
         total_bytes: image.len() as u32,
         sha256: sha256(image),
+        strict: false,
     };
     world.ask(peer, &request, &[]).status
 }
@@ -110,6 +111,7 @@ fn what_cannot_be_loaded_is_refused_at_once() {
             name,
             total_bytes,
             sha256: [0; 32],
+            strict: false,
         };
         let reply = world.ask(peer, &request, &[]);
         assert_eq!(reply.status, status, "{name:?}, {total_bytes} bytes");
@@ -194,6 +196,7 @@ fn a_piece_that_stops_half_way_loses_its_upload_and_not_the_connection() {
         name: "one",
         total_bytes: image.len() as u32,
         sha256: sha256(&image),
+        strict: false,
     };
     world.send(raw, &frame(Kind::Load, 1, &load, &[]));
     assert_eq!(world.next_frames(raw)[0].header.status, Status::Ok);
