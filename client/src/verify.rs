@@ -120,8 +120,7 @@ pub fn verify(image: &[u8]) -> Result<Report, ImageError> {
             return Ok(report);
         }
     };
-    let maps = image.maps().map(|(spec, _)| spec);
-    match environment(image.header()).with_maps(maps) {
+    match environment(&image) {
         Ok(environment) => {
             Prover::new(&image, environment, &code, &checked).run(&mut report);
         }

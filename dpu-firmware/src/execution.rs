@@ -13,7 +13,9 @@
 //! | helpers write and return what [`SIGNATURES`](crate::helpers::SIGNATURES) says | a test of [`HelperHost`], which is the only host; [`Execution::resume`] clamps |
 //!
 //! Scratch, reply and maps need no such care: whatever is in them, the proof takes every byte of
-//! them for any number.
+//! them for any number. The values of maps are as long as declared wherever they come from:
+//! [`ProgramMaps::open`](crate::maps::ProgramMaps::open) makes them of the same shapes as the
+//! environment has, which [`Execution::run`] compares too.
 #![allow(unsafe_code)] // It runs proved programs, for the reasons above.
 
 use alloc::boxed::Box;
@@ -31,6 +33,7 @@ use ebpf::{
 
 use crate::code::{Code, MapCode};
 use crate::helpers::HelperHost;
+use crate::maps::{MapView, with_values};
 
 /// The greatest error number a helper returns.
 const ERRNO_MAX: i64 = 4095;
@@ -272,6 +275,13 @@ impl Lent<'_> {
     }
 }
 
+/// True if the maps of an instance are those that a program was proved with, and there.
+fn are_declared(maps: &[MapView<'_>], environment: &Environment) -> bool {
+    let mut maps = maps.iter();
+    let mut declared = environment.maps.iter().flatten();
+    declared.all(|shape| maps.next().is_some_and(|map| map.is_whole(shape)))
+}
+
 /// One run of a program, from its entry to its end.
 #[derive(Debug)]
 pub struct Execution {
@@ -315,7 +325,7 @@ impl Execution {
         &mut self,
         program: &LoadedProgram,
         lent: Lent<'_>,
-        host: &mut HelperHost<'_>,
+        host: &mut HelperHost<'_, '_>,
         slice: u32,
     ) -> Outcome {
         let verified = &*program.verified;
@@ -325,15 +335,17 @@ impl Execution {
         if state.proof() != verified.id() {
             return unfit("it was started for another program");
         }
-        if !lent.suffices(verified.environment()) {
+        let environment = verified.environment();
+        if !lent.suffices(environment) || !are_declared(host.maps, environment) {
             return unfit("it was lent less memory than it declares");
         }
-        let mut memory = Memory::new()
+        let memory = Memory::new()
             .with_read(RegionId::Context, &self.context)
             .with_read(RegionId::Arguments, lent.args)
             .with_write(RegionId::Reply, lent.reply)
             .with_write(RegionId::Scratch, lent.scratch)
             .with_write(RegionId::Stack, &mut self.stack);
+        let mut memory = with_values(memory, host.maps);
         match &program.form {
             Form::Checked => {
                 let (program, plan) = (verified.program(), verified.plan());

@@ -103,6 +103,7 @@ impl ProgramAlone {
         loop {
             let mut host = HelperHost {
                 objects: &self.objects,
+                maps: &mut [],
                 now_us: 0,
                 random: &mut random,
                 plan: &mut self.plan,
