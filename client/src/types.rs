@@ -1,6 +1,6 @@
 //! What the blocking client hands out: ids of their own type, and owned copies of replies.
 
-use protocol::message::{InfoReply, Limits, NamespaceSummary, ProgramSummary, StatsReply};
+use protocol::message::{InfoReply, Limits, NamespaceSummary, ProgramSummary, Proof, StatsReply};
 use std::fmt;
 
 macro_rules! ids {
@@ -109,6 +109,15 @@ impl From<InfoReply<'_>> for Info {
             uptime_us: reply.uptime_us,
         }
     }
+}
+
+/// What became of loading a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The program.
+    pub id: ProgramId,
+    /// What the agent proved of it; `None` from an agent that proves nothing.
+    pub proof: Option<Proof>,
 }
 
 /// A loaded program.

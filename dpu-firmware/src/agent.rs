@@ -17,6 +17,7 @@ use nvme_model::memory::{PagePool, PageRange};
 use nvme_model::seam::{Device, Dma};
 
 use crate::drive::FlushGates;
+use crate::execution::ExecutionConfig;
 use crate::invocation::Invocations;
 use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
@@ -54,6 +55,8 @@ pub struct AgentConfig {
     pub boot_nonce: u64,
     /// Seed of the programs' random numbers.
     pub seed: u64,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What it runs on, for Info.
     pub board: &'static str,
 }
@@ -65,6 +68,8 @@ pub enum StartError {
     UnsoundLimits,
     /// The device's memory was claimed before.
     MemoryClaimed,
+    /// The platform has no memory for the machine code of as many programs as the limits say.
+    NoCodeMemory,
     /// The device's arena has fewer pages than the limits ask for.
     ArenaTooSmall {
         /// Pages it has.
@@ -82,6 +87,9 @@ impl core::fmt::Display for StartError {
             }
             StartError::MemoryClaimed => {
                 f.write_str("the device's memory is already in use by another agent")
+            }
+            StartError::NoCodeMemory => {
+                f.write_str("there is no memory for machine code of so many programs")
             }
             StartError::ArenaTooSmall { pages, needed } => {
                 write!(
@@ -174,7 +182,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             requests: Requests::new(limits.requests),
             objects: Table::new(limits.objects),
             instances: Table::new(limits.instances),
-            programs: ProgramStore::new(limits.programs, limits.uploads),
+            programs: ProgramStore::new(&limits, config.execution)
+                .ok_or(StartError::NoCodeMemory)?,
             invocations: Invocations::new(limits.invocations),
             slabs,
             shares: Shares::new(&limits),

@@ -12,7 +12,10 @@ extern crate alloc;
 
 pub mod agent;
 mod calls;
+pub mod code;
+pub mod diagnosis;
 mod drive;
+pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;

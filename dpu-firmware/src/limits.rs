@@ -5,7 +5,11 @@
 //! the two that ship are checked at compile time: the reservations that a connection is
 //! promised must fit into the pools, and the sum must fit the board.
 
+use ebpf::limits::KEPT_MAX;
+use ebpf::verifier::{Kept, Verified, Verifier};
 use nvme_model::seam::PAGE_BYTES;
+
+use crate::execution::form_bytes_max;
 
 /// Commands in flight on the agent's queue pair. A quarter of what QEMU's device and common
 /// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
@@ -38,6 +42,12 @@ pub const CLEARED_PAGES_PER_TURN: usize = 80;
 
 /// Bytes of one upload that are hashed in one turn.
 pub const DIGEST_QUANTUM_BYTES: usize = 4_096;
+
+/// Steps of one proof that are made in one turn.
+pub const PROOF_QUANTUM_STEPS: u32 = 64;
+
+/// Slots of one program that are translated in one turn.
+pub const TRANSLATION_QUANTUM_SLOTS: u32 = 512;
 
 /// Payload bytes that a request may carry without paying byte credit: they stay in the
 /// request's own slot. Program arguments are nearly always this small.
@@ -83,9 +93,6 @@ pub const OBJECTS_PER_CONNECTION: usize = 64;
 /// Instances that one connection may hold attached.
 pub const INSTANCES_PER_CONNECTION: usize = 64;
 
-/// 8-byte slots of a program at most: what the `ebpf` crate checks is what is kept.
-pub const PROGRAM_SLOTS_MAX: usize = ebpf::limits::CODE_SLOTS_MAX;
-
 /// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
@@ -112,6 +119,8 @@ pub struct Limits {
     pub slabs: [usize; 3],
     /// Loaded programs.
     pub programs: usize,
+    /// Bytes of machine code that a program may come to, where programs are compiled.
+    pub code_bytes: usize,
     /// Uploads under way at once.
     pub uploads: usize,
     /// Open objects over all connections.
@@ -127,11 +136,12 @@ pub const SMALL: Limits = Limits {
     send_bytes: 24 * 1024,
     requests: 2_048,
     credits_per_connection_max: 128,
-    data_pages: 6_144,
+    data_pages: 5_888,
     invocations: 512,
     invocations_per_connection: 64,
     slabs: [512, 192, 160],
-    programs: 128,
+    programs: 64,
+    code_bytes: 48 * 1024,
     uploads: 8,
     objects: 1_024,
     instances: 512,
@@ -149,6 +159,7 @@ pub const LARGE: Limits = Limits {
     invocations_per_connection: 128,
     slabs: [6_144, 2_560, 1_408],
     programs: 1_024,
+    code_bytes: 112 * 1024,
     uploads: 64,
     objects: 16_384,
     instances: 8_192,
@@ -170,8 +181,12 @@ const PAGE_ENTRY_BYTES: usize = 16;
 /// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
 const INVOCATION_BYTES: usize = 10 * 1024;
 
-/// Bytes a loaded program costs: its slots and what is known of it.
-const PROGRAM_BYTES: usize = PROGRAM_SLOTS_MAX * 8 + 2 * 1024;
+/// Bytes a loaded program costs beside the form in which it runs: what was proved, with the code,
+/// and what is known of it.
+const PROGRAM_BYTES: usize = size_of::<Verified>() + 1024;
+
+/// Bytes of the verifier, of which there is one.
+const VERIFIER_BYTES: usize = size_of::<Verifier<()>>() + KEPT_MAX * size_of::<Kept>();
 
 /// Bytes an upload costs: its image and what is known of it.
 const UPLOAD_BYTES: usize = ebpf::limits::IMAGE_BYTES_MAX + 1024;
@@ -214,11 +229,12 @@ impl Limits {
     #[must_use]
     pub const fn total_bytes(&self) -> usize {
         AGENT_BYTES
+            + VERIFIER_BYTES
             + self.connections * (self.receive_bytes + self.send_bytes + CONNECTION_BYTES)
             + self.requests * REQUEST_BYTES
             + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
-            + self.programs * PROGRAM_BYTES
+            + self.programs * (PROGRAM_BYTES + form_bytes_max(self.code_bytes))
             + self.uploads * UPLOAD_BYTES
             + self.objects * OBJECT_BYTES
             + self.instances * INSTANCE_BYTES

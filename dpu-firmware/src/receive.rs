@@ -350,7 +350,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                     self.requests.advance(request, Event::Digests);
                     self.programs.complete(upload, request);
                 } else {
-                    let reply = protocol::message::LoadReply { program: None };
+                    let reply = protocol::message::LoadReply {
+                        program: None,
+                        proof: None,
+                    };
                     self.answer(request, Status::Ok, Answer::Load(reply));
                 }
             }

@@ -249,7 +249,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let summary = ProgramSummary {
                 program,
                 name: &stored.name,
-                instructions: stored.slots() as u32,
+                instructions: stored.header.instruction_count,
                 scratch: stored.header.scratch_bytes,
                 args_max: stored.header.args_max,
                 reply_max: stored.header.reply_max,

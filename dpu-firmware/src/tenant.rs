@@ -319,7 +319,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.make_room_for_upload();
         let upload = self
             .programs
-            .begin(owner, name, asked.total_bytes, asked.sha256, self.now_us)
+            .begin(owner, name, asked, self.now_us)
             .ok_or(Status::PoolExhausted)?;
         self.connections[owner].upload = Some(upload);
         Ok(Begun::Answer(Answer::Empty))

@@ -2,7 +2,7 @@
 
 use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
 use dpu_firmware::objects::Object;
-use ebpf::verifier::{Argument, HelperSignature, Length};
+use ebpf::verifier::{Argument, HelperSignature, Length, Returns};
 use ebpf::{HelperResult, Host, Memory, RegionId};
 use nvme_model::driver::NamespaceId;
 use proptest::prelude::*;
@@ -124,8 +124,10 @@ proptest! {
         prop_assert_eq!(before, after, "it wrote where it may not");
         match result {
             HelperResult::Return(value) => {
-                let range = signature.result_min..=signature.result_max;
-                prop_assert!(range.contains(&value), "{value} is none of {range:?}");
+                let Returns::Number { min, max } = signature.returns else {
+                    return Err(TestCaseError::fail("it returns no number"));
+                };
+                prop_assert!((min..=max).contains(&value), "{value} is none of {min} to {max}");
             }
             HelperResult::Wait => {
                 // What the drive will write lies in scratch; the agent answers 0 or an errno.
@@ -134,7 +136,10 @@ proptest! {
                     let end = read.scratch_offset as usize + read.placed.length_bytes as usize;
                     prop_assert!(end <= SCRATCH_BYTES);
                 }
-                prop_assert!(signature.result_min <= -4095 && signature.result_max >= 0);
+                let Returns::Number { min, max } = signature.returns else {
+                    return Err(TestCaseError::fail("it returns no number"));
+                };
+                prop_assert!(min <= -4095 && max >= 0);
             }
             other => prop_assert!(false, "{other:?}"),
         }

@@ -1,4 +1,4 @@
-//! Microseconds per run: the engines beside rbpf's interpreter, on the same programs.
+//! Microseconds per run: the engines beside rbpf's interpreter and JIT, on the same programs.
 //!
 //! `cargo run --release -p ebpf --example speed --features asm,rbpf`
 //!
@@ -7,10 +7,19 @@
 //! turns over 16 buffers of random data, so that neither meets a warmer cache or a luckier clock and
 //! no branch predictor learns the data by heart; of each the median turn counts.
 //!
-//! The proved engine is told that every access by r10 goes to the stack and every other to scratch,
+//! The proved engines are told that every access by r10 goes to the stack and every other to scratch,
 //! which one can see of these programs.
 #![allow(unsafe_code)] // It vouches for the accesses of programs that are written here.
 
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[path = "../tests/support/jit.rs"]
+mod jit;
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[path = "speed/native.rs"]
+mod native;
+#[cfg(not(all(unix, target_arch = "x86_64")))]
+#[path = "speed/no_native.rs"]
+mod native;
 #[allow(unreachable_pub)] // Tests share it as a module of theirs.
 #[path = "../tests/support/plan.rs"]
 mod plan;
@@ -18,6 +27,7 @@ mod plan;
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::native::Native;
 use ebpf::fast::run_proved;
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{
@@ -27,6 +37,8 @@ use ebpf::{
 
 const ROUNDS: usize = 160;
 const BUFFERS: usize = 16;
+/// Units of a slice.
+const SLICE: u32 = 10_000;
 
 /// What the bytes of a buffer are.
 #[derive(Clone, Copy)]
@@ -144,15 +156,21 @@ enum Who {
     Guarded,
     Proved,
     Masked,
+    RbpfJit,
+    Jit,
+    JitMasked,
 }
 
 impl Who {
-    const ALL: [Who; 5] = [
+    const ALL: [Who; 8] = [
         Who::Rbpf,
         Who::Checked,
         Who::Guarded,
         Who::Proved,
         Who::Masked,
+        Who::RbpfJit,
+        Who::Jit,
+        Who::JitMasked,
     ];
 
     const fn name(self) -> &'static str {
@@ -162,6 +180,9 @@ impl Who {
             Who::Guarded => "guarded",
             Who::Proved => "proved",
             Who::Masked => "masked",
+            Who::RbpfJit => "rbpf jit",
+            Who::Jit => "jit",
+            Who::JitMasked => "jit masked",
         }
     }
 }
@@ -169,21 +190,18 @@ impl Who {
 fn main() {
     print!("{:<16}", "us per run");
     for who in Who::ALL {
-        print!("{:>10}", who.name());
+        print!("{:>11}", who.name());
     }
-    println!("{:>12}{:>12}", "chk/rbpf", "proved/rbpf");
+    println!("{:>12}{:>14}", "jit/rbpf jit", "masked/rbpf jit");
     let mut logs = [0.0; Who::ALL.len()];
     for workload in &WORKLOADS {
         let medians = measure(workload);
         print!("{:<16}", workload.name);
         for seconds in medians {
-            print!("{:>10.2}", seconds * 1e6);
+            print!("{:>11.2}", seconds * 1e6);
         }
-        println!(
-            "{:>12.2}{:>12.2}",
-            medians[0] / medians[1],
-            medians[0] / medians[3]
-        );
+        let [.., rbpf_jit, jit, masked] = medians;
+        println!("{:>12.2}{:>14.2}", jit / rbpf_jit, masked / rbpf_jit);
         if workload.counts {
             for (log, seconds) in logs.iter_mut().zip(medians) {
                 *log += (medians[0] / seconds).ln();
@@ -193,17 +211,24 @@ fn main() {
     let counted = WORKLOADS.iter().filter(|w| w.counts).count() as f64;
     print!("{:<16}", "x rbpf, geomean");
     for log in logs {
-        print!("{:>10.2}", (log / counted).exp());
+        print!("{:>11.2}", (log / counted).exp());
     }
     println!();
     time_check();
 }
 
-/// The median seconds of each engine.
+/// What runs one program.
+struct Engines<'p> {
+    program: Program<'p>,
+    rbpf: rbpf::EbpfVmRaw<'p>,
+    decoded: [Decoded<'p>; 3],
+    native: Native<'p>,
+}
+
+/// The median seconds of each engine; no number of one that does not get the right result.
 fn measure(workload: &Workload) -> [f64; Who::ALL.len()] {
     let slots = asm::assemble(workload.text).expect("the program assembles");
     let code: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
-    let rbpf = rbpf::EbpfVmRaw::new(Some(&code)).expect("rbpf takes the program");
     let checked = check(&slots, &[0], &[]).expect("the program passes the check");
     let base = Memory::address(RegionId::Scratch, 0);
     let program = Program::new(&slots, &checked, base);
@@ -218,29 +243,35 @@ fn measure(workload: &Workload) -> [f64; Who::ALL.len()] {
         Decoded::new(&program, &plan, Isolation::Shared, three),
     ]
     .map(|decoded| decoded.expect("it decodes"));
+    let engines = Engines {
+        program,
+        rbpf: rbpf::EbpfVmRaw::new(Some(&code)).expect("rbpf takes the program"),
+        decoded,
+        // SAFETY: as the plan was made.
+        native: unsafe { Native::new(&program, &code, &plan) },
+    };
     let mut buffers: Vec<Vec<u8>> = (0..BUFFERS).map(|seed| fill(workload, seed)).collect();
     let mut seconds = [(); Who::ALL.len()].map(|()| Vec::new());
+    let mut stack = vec![0; STACK_BYTES];
     for round in 0..ROUNDS {
         let buffer = &mut buffers[round % BUFFERS];
-        let mut results = Vec::new();
+        let mut first: Option<(u64, Vec<u8>)> = None;
         for (who, seconds) in Who::ALL.into_iter().zip(&mut seconds) {
             let mut bytes = buffer.clone();
             let start = Instant::now();
-            let r0 = if who == Who::Rbpf {
-                rbpf.execute_program(black_box(&mut bytes))
-                    .expect("rbpf runs the program")
-            } else {
-                run_ours(who, &program, &decoded, &mut bytes)
-            };
-            seconds.push(start.elapsed().as_secs_f64());
-            results.push((r0, bytes));
+            let r0 = engines.run(who, &mut bytes, &mut stack);
+            let taken = start.elapsed().as_secs_f64();
+            let (expected, memory) = first.get_or_insert_with(|| (r0, bytes.clone()));
+            if who == Who::RbpfJit && r0 != *expected {
+                // It has known faults.
+                seconds.push(f64::NAN);
+                continue;
+            }
+            seconds.push(taken);
+            assert_eq!(r0, *expected, "{}: results differ", workload.name);
+            assert!(bytes == *memory, "{}: memory differs", workload.name);
         }
-        let (first, rest) = results.split_first().expect("there are engines");
-        for result in rest {
-            assert_eq!(result.0, first.0, "{}: results differ", workload.name);
-            assert!(result.1 == first.1, "{}: memory differs", workload.name);
-        }
-        if let Some((_, bytes)) = results.pop() {
+        if let Some((_, bytes)) = first {
             *buffer = bytes;
         }
     }
@@ -250,32 +281,42 @@ fn measure(workload: &Workload) -> [f64; Who::ALL.len()] {
     })
 }
 
-fn run_ours(who: Who, program: &Program<'_>, decoded: &[Decoded<'_>; 3], bytes: &mut [u8]) -> u64 {
-    let base = Memory::address(RegionId::Scratch, 0);
-    let mut stack = [0; STACK_BYTES];
-    let mut memory = Memory::new()
-        .with_write(RegionId::Scratch, bytes)
-        .with_write(RegionId::Stack, &mut stack);
-    let mut state = State::start(program, 0, base, 0, u64::MAX);
-    let (state, memory, host) = (&mut state, &mut memory, &mut NoHost);
-    loop {
-        let outcome = match who {
-            Who::Rbpf | Who::Checked => ebpf::run(black_box(program), state, memory, host, 10_000),
-            Who::Guarded => run_decoded(black_box(&decoded[0]), state, memory, host, 10_000),
+impl Engines<'_> {
+    fn run(&self, who: Who, bytes: &mut [u8], stack: &mut [u8]) -> u64 {
+        match who {
+            Who::Rbpf => {
+                let run = self.rbpf.execute_program(black_box(bytes));
+                return run.expect("rbpf runs the program");
+            }
+            Who::RbpfJit => return self.native.run_rbpf(black_box(bytes)).unwrap_or(0),
+            _ => {}
+        }
+        let base = Memory::address(RegionId::Scratch, 0);
+        let mut memory = Memory::new()
+            .with_write(RegionId::Scratch, bytes)
+            .with_write(RegionId::Stack, stack);
+        let mut state = State::start(&self.program, 0, base, 0, u64::MAX);
+        loop {
+            match self.run_slice(who, &mut state, &mut memory) {
+                Outcome::Yielded => {}
+                Outcome::Exit { r0 } => return r0,
+                outcome => panic!("{outcome}"),
+            }
+        }
+    }
+
+    fn run_slice(&self, who: Who, state: &mut State, memory: &mut Memory<'_>) -> Outcome {
+        let [guarded, proved, masked] = &self.decoded;
+        let host = &mut NoHost;
+        match who {
+            Who::Guarded => run_decoded(black_box(guarded), state, memory, host, SLICE),
             // SAFETY: the plan is of this program, which is started as it expects, and the regions
             // are those it names.
-            Who::Proved => unsafe {
-                run_proved(black_box(&decoded[1]), state, memory, host, 10_000)
-            },
+            Who::Proved => unsafe { run_proved(black_box(proved), state, memory, host, SLICE) },
             // SAFETY: as before.
-            Who::Masked => unsafe {
-                run_proved(black_box(&decoded[2]), state, memory, host, 10_000)
-            },
-        };
-        match outcome {
-            Outcome::Yielded => {}
-            Outcome::Exit { r0 } => return r0,
-            outcome => panic!("{outcome}"),
+            Who::Masked => unsafe { run_proved(black_box(masked), state, memory, host, SLICE) },
+            Who::Jit | Who::JitMasked => black_box(&self.native).run(who, state, memory, SLICE),
+            _ => ebpf::run(black_box(&self.program), state, memory, host, SLICE),
         }
     }
 }
@@ -324,4 +365,12 @@ fn time_check() {
         best * 1e6,
         best_decoding * 1e6
     );
+    let checked = check(&slots, &[0], &[]).expect("it passes");
+    let program = Program::new(&slots, &checked, 0);
+    if let Some((seconds, bytes)) = Native::time_compilation(&program, &plan) {
+        println!(
+            "compiling them: {:.0} us, {bytes} bytes of code",
+            seconds * 1e6
+        );
+    }
 }

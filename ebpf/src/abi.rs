@@ -4,8 +4,11 @@
 //! can reach it. What the helpers do is the agent's affair.
 
 use crate::host::HelperSpec;
+use crate::image::ImageHeader;
 use crate::memory::RegionId;
-use crate::verifier::{Argument, ContextLayout, ContextPointer, HelperSignature, Length};
+use crate::verifier::{
+    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
+};
 
 /// Bytes of `struct dpu_ctx`.
 pub const CONTEXT_BYTES: usize = 64;
@@ -99,8 +102,10 @@ const fn signature(id: u32, arguments: [Argument; 5], most: i64) -> HelperSignat
     HelperSignature {
         id,
         arguments,
-        result_min: -ERRNO_MAX,
-        result_max: most,
+        returns: Returns::Number {
+            min: -ERRNO_MAX,
+            max: most,
+        },
     }
 }
 
@@ -143,15 +148,49 @@ pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
         HelperSignature {
             id: KTIME_GET_NS,
             arguments: none,
-            result_min: i64::MIN,
-            result_max: i64::MAX,
+            returns: Returns::Number {
+                min: i64::MIN,
+                max: i64::MAX,
+            },
         },
         HelperSignature {
             id: GET_PRANDOM_U32,
             arguments: none,
-            result_min: 0,
-            result_max: u32::MAX as i64,
+            returns: Returns::Number {
+                min: 0,
+                max: u32::MAX as i64,
+            },
         },
+    ]
+};
+
+/// `void *bpf_map_lookup_elem(map, key)`, as in Linux.
+pub const MAP_LOOKUP_ELEM: u32 = 1;
+/// `long bpf_map_update_elem(map, key, value, flags)`, as in Linux.
+pub const MAP_UPDATE_ELEM: u32 = 2;
+/// `long bpf_map_delete_elem(map, key)`, as in Linux.
+pub const MAP_DELETE_ELEM: u32 = 3;
+
+/// As [`SIGNATURES`], those that are about maps.
+pub const MAP_SIGNATURES: [HelperSignature; 3] = {
+    use Argument::{Map, MapKey, MapValue, Number, Unused};
+    let changed = Map { changes: true };
+    [
+        HelperSignature {
+            id: MAP_LOOKUP_ELEM,
+            arguments: [Map { changes: false }, MapKey(0), Unused, Unused, Unused],
+            returns: Returns::MapValue(0),
+        },
+        signature(
+            MAP_UPDATE_ELEM,
+            [changed, MapKey(0), MapValue(0), Number, Unused],
+            0,
+        ),
+        signature(
+            MAP_DELETE_ELEM,
+            [changed, MapKey(0), Unused, Unused, Unused],
+            0,
+        ),
     ]
 };
 
@@ -175,4 +214,11 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
         region,
         end,
     }
+}
+
+/// What the verifier is told of a program that runs against this ABI: the same by the agent before
+/// it runs one and by whoever wants to know beforehand.
+#[must_use]
+pub const fn environment(header: &ImageHeader) -> Environment {
+    Environment::new(header, CONTEXT_LAYOUT, &SIGNATURES)
 }

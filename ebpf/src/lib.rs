@@ -15,13 +15,13 @@
 //! given, the meter bounds how long a program runs, and everything that goes wrong is a value that
 //! names the instruction. There is no allocation in the crate, and no clock.
 //!
-//! `unsafe` is denied but in modules that open with a word on why: [`regions`] and all of [`fast`]
-//! except what chooses functions for operations. They reach registers and proved memory without
-//! checks.
+//! `unsafe` is denied but in modules that open with a word on why: [`regions`], all of [`fast`]
+//! except what chooses functions for operations, and what of [`jit`] runs machine code. They reach
+//! registers and proved memory without checks.
 //!
 //! [`run`] is the referee: it checks every access. The [`verifier`] proves beforehand what accesses
 //! touch, and the second engine, [`fast`], runs a decoded form and checks those that an
-//! [`AccessPlan`] does not call proved.
+//! [`AccessPlan`] does not call proved. The third, [`jit`], makes machine code of a program.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -34,10 +34,12 @@ pub mod access;
 pub mod asm;
 pub mod check;
 pub mod decode;
+pub mod diagnosis;
 mod disassemble;
 pub mod engine;
 pub mod fast;
 pub mod fault;
+mod helper_call;
 pub mod host;
 pub mod image;
 #[cfg(feature = "std")]
@@ -45,6 +47,7 @@ pub mod image_builder;
 pub mod instruction;
 pub mod interpreter;
 pub mod isa;
+pub mod jit;
 pub mod limits;
 pub mod maps;
 pub mod memory;
@@ -71,6 +74,7 @@ pub use image::{EntryKind, Image, ImageError, ImageHeader, MapSpec};
 pub use image_builder::ImageBuilder;
 pub use instruction::Instruction;
 pub use interpreter::{run, run_planned};
+pub use jit::{CodeMemory, Compiled, JitError, JitStore};
 pub use maps::{Map, MapError, MapKind, MapOpError, MapShape};
 pub use memory::{AccessFault, AccessReason, MapIndex, Memory, RegionId, Right};
 pub use program::Program;

@@ -199,12 +199,20 @@ impl Default for Harness {
 }
 
 impl Harness {
-    /// One with all engines.
+    /// One with all engines that need nothing of the platform.
     #[must_use]
     pub fn new() -> Harness {
+        Harness::with([])
+    }
+
+    /// One with these engines too.
+    #[must_use]
+    pub fn with(more: impl IntoIterator<Item = Box<dyn Engine>>) -> Harness {
+        let mut engines = engine::all();
+        engines.extend(more);
         Harness {
             verifier: Verifier::new(vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice()),
-            engines: engine::all(),
+            engines,
             guarded: Box::new(AccessPlan::all_guarded()),
             initial: Arena::default(),
             arena: Arena::default(),

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use ebpf::verifier::{Argument, HelperSignature, Length};
+use ebpf::verifier::{Argument, HelperSignature, Length, Returns};
 use ebpf::{HelperResult, HelperSpec, Host, MapIndex, Memory, RegionId, Right};
 
 use crate::arena::{MapKeys, Shift};
@@ -89,8 +89,7 @@ const fn signature(id: u32, arguments: [Argument; 5], min: i64, max: i64) -> Hel
     HelperSignature {
         id,
         arguments,
-        result_min: min,
-        result_max: max,
+        returns: Returns::Number { min, max },
     }
 }
 

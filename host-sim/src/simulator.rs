@@ -8,6 +8,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
 use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
@@ -39,6 +40,8 @@ pub struct SimulatorConfig {
     pub limits: Limits,
     /// The driver's deadlines.
     pub driver: DriverConfig,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What everything random follows from.
     pub seed: u64,
     /// Connections of the client-side stack.
@@ -94,6 +97,7 @@ impl Simulator {
             wire: wire_config,
             limits,
             driver,
+            execution,
             seed,
             far_connections,
         } = config;
@@ -132,6 +136,7 @@ impl Simulator {
                 driver,
                 boot_nonce: seed,
                 seed,
+                execution,
                 board: "host-sim",
             },
         )

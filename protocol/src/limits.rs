@@ -63,5 +63,8 @@ pub const STAT_NAME_BYTES_MAX: usize = 24;
 /// Most bytes of the text in an error body.
 pub const ERROR_TEXT_BYTES_MAX: usize = 160;
 
+/// Jumps on the way to an instruction that could not be proved.
+pub const TRAIL_MAX: usize = 8;
+
 const _: () = assert!(BODY_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(ARGS_BYTES_MAX <= FRAME_PAYLOAD_BYTES_MAX);

@@ -17,7 +17,7 @@ pub use io::{
 };
 pub use program::{
     AttachReply, AttachRequest, CallReply, CallRequest, DetachRequest, LoadPieceRequest, LoadReply,
-    LoadRequest, ProgramSummary, ProgramsReply, ProgramsRequest, UnloadRequest,
+    LoadRequest, ProgramSummary, ProgramsReply, ProgramsRequest, Proof, UnloadRequest,
 };
 
 use crate::Kind;

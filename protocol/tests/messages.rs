@@ -4,10 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::limits::{
     BODY_BYTES_MAX, COUNTERS_MAX, ERROR_TEXT_BYTES_MAX, NAME_BYTES_MAX, NAMESPACES_MAX,
-    OBJECTS_PER_INSTANCE_MAX, POOLS_MAX, PROGRAMS_PER_REPLY_MAX, STAT_NAME_BYTES_MAX,
+    OBJECTS_PER_INSTANCE_MAX, POOLS_MAX, PROGRAMS_PER_REPLY_MAX, STAT_NAME_BYTES_MAX, TRAIL_MAX,
 };
 use protocol::message::*;
-use protocol::{BadBody, ErrorBody, decode_body, encode_body, error};
+use protocol::{BadBody, ErrorBody, Known, Unproved, decode_body, encode_body, error};
 
 /// Encodes, decodes and compares; and no shorter or longer body is the same message.
 macro_rules! survives {
@@ -53,9 +53,10 @@ proptest! {
         sha256_prefix: [u8; 8], more: bool, count in 0..4_usize,
     ) {
         let name = name.as_str();
-        survives!(LoadRequest<'_>, LoadRequest { name, total_bytes: id, sha256 });
+        survives!(LoadRequest<'_>, LoadRequest { name, total_bytes: id, sha256, strict: more });
         survives!(LoadPieceRequest, LoadPieceRequest { offset: id });
-        survives!(LoadReply, LoadReply { program: some.then_some(id) });
+        let proof = Proof { proved: id, guarded: 1, unreached: id };
+        survives!(LoadReply, LoadReply { program: some.then_some(id), proof: more.then_some(proof) });
         let objects = heapless::Vec::from_slice(&objects).unwrap();
         survives!(AttachRequest, AttachRequest { program: id, objects, instruction_budget: budget, read_budget: id });
         survives!(AttachReply, AttachReply { instance: id });
@@ -103,6 +104,20 @@ proptest! {
         survives!(ErrorBody, ErrorBody::Errno(errno));
         survives!(ErrorBody, ErrorBody::Drive { status });
         survives!(ErrorBody, ErrorBody::other(format_args!("{words}")));
+        for known in [
+            Known::Nothing,
+            Known::Mixed,
+            Known::Number { min: i64::from(errno), max: i64::MAX },
+            Known::Pointer { region: status as u8, min: i64::MIN, max: 0 },
+            Known::Map { map: status as u8 },
+            Known::MapValue { map: 6, or_null: status > 9, min: 0, max: i64::from(errno) },
+        ] {
+            let trail = heapless::Vec::from_slice(&[status; TRAIL_MAX]).unwrap();
+            let register = (status > 9).then_some(status as u8);
+            survives!(ErrorBody, ErrorBody::Unproved(Unproved {
+                pc, kind: status, facts: [pc, 0, big as u32], register, known, trail,
+            }));
+        }
     }
 
     /// Whatever decodes, decodes to the same after being encoded.

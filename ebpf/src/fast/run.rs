@@ -4,11 +4,11 @@
 use super::Decoded;
 use super::op::{At, Halt, Machine};
 use crate::fault::{FaultKind, Outcome};
-use crate::host::{HelperResult, Host};
-use crate::interpreter::{Fuel, Stop, fault, is_short, run_slice, settle};
+use crate::helper_call::HelperCall;
+use crate::host::Host;
+use crate::interpreter::{Fuel, Stop, fault, run_slice, settle};
 use crate::limits::FRAMES_MAX;
 use crate::memory::Memory;
-use crate::meter;
 use crate::regions::RegionTable;
 use crate::state::State;
 
@@ -111,7 +111,16 @@ unsafe fn execute<H: Host>(
                 machine.halt = Halt::Not;
                 // SAFETY: a helper is called by an operation of the program.
                 let helper = unsafe { (*at.op).imm } as u32;
-                let stop = call_helper(pc, helper, &mut machine, memory, host, &mut at);
+                let mut fuel = at.fuel;
+                let mut call = HelperCall {
+                    pc: pc as u32,
+                    helper,
+                    r: &mut machine.r,
+                    fuel: &mut fuel,
+                    rest: machine.rest,
+                };
+                let stop = call.make(memory, host);
+                at.fuel = fuel;
                 if let Some(stop) = stop {
                     break stop;
                 }
@@ -129,35 +138,4 @@ unsafe fn execute<H: Host>(
     state.depth = machine.depth;
     state.pc = ((at.op.addr().wrapping_sub(code.addr())) / size_of::<super::Op>()) as u32;
     stop
-}
-
-/// A helper call (section 4.3.1): it is paid, and then made.
-fn call_helper<H: Host>(
-    pc: usize,
-    helper: u32,
-    machine: &mut Machine,
-    memory: &mut Memory<'_>,
-    host: &mut H,
-    at: &mut At,
-) -> Option<Stop> {
-    let r = &mut machine.r;
-    let args = [r[1], r[2], r[3], r[4], r[5]];
-    let cost = meter::helper_cost(host.cost_length(helper, &args)) as i64;
-    let paid = at.fuel - cost;
-    if paid < 0 && is_short(paid, machine.rest) {
-        return Some(Stop::OutOfBudget);
-    }
-    at.fuel = paid;
-    match host.call(helper, args, memory) {
-        HelperResult::Return(value) => {
-            r[0] = value as u64;
-            None
-        }
-        HelperResult::Wait => Some(Stop::Waiting),
-        HelperResult::Kill(reason) => {
-            let pc = pc as u32;
-            Some(Stop::End(Outcome::Killed { pc, reason }))
-        }
-        HelperResult::Unknown => Some(fault(pc, FaultKind::UnknownHelper { helper })),
-    }
 }

@@ -15,12 +15,13 @@ use heapless::Vec;
 
 use super::environment::Environment;
 use super::flow::{Flow, decode, successors};
+use super::found::Found;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
-use super::value::Value;
+use super::value::{Kind, Value};
 use super::verified::{Guard, ProofId, Verified};
-use crate::access::{AccessPlan, Allowed};
+use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
@@ -56,6 +57,8 @@ enum Phase {
     Idle,
     /// There was one, and the program is proved.
     Proved,
+    /// Looks where code goes.
+    Explore,
     /// Upwards.
     Ascend,
     /// Collects what comes back to loop heads.
@@ -64,6 +67,8 @@ enum Phase {
     Narrow(u8),
     /// Tells.
     Report,
+    /// Writes down what was found, from this slot on.
+    Conclude(u32),
 }
 
 /// A way of calls to a function.
@@ -115,57 +120,16 @@ struct At {
     pc: u32,
 }
 
-/// What was found of an access in all contexts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Found {
-    Nothing,
-    /// `at` where it is one number.
-    Proved {
-        region: RegionId,
-        at: Option<u32>,
-    },
-    Guarded(Allowed),
-}
-
-impl Found {
-    /// What holds in this context and in those before.
-    fn and(self, here: Found) -> Found {
-        match (self, here) {
-            (Found::Nothing, here) => here,
-            (
-                Found::Proved { region, at },
-                Found::Proved {
-                    region: other,
-                    at: b,
-                },
-            ) => {
-                if region == other {
-                    let at = at.filter(|at| Some(*at) == b);
-                    Found::Proved { region, at }
-                } else {
-                    // Each context stays in its own, so wherever it is, it may be there.
-                    Found::Guarded(Allowed::Any)
-                }
-            }
-            (before, here) => {
-                let region = before.region().filter(|it| Some(*it) == here.region());
-                Found::Guarded(region.map_or(Allowed::Numbers, Allowed::Only))
-            }
-        }
-    }
-
-    fn region(self) -> Option<RegionId> {
-        match self {
-            Found::Proved { region, .. } | Found::Guarded(Allowed::Only(region)) => Some(region),
-            _ => None,
-        }
-    }
-}
-
 /// Joins at a loop head before numbers are widened, and before they are given up.
 const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
+
+/// What it takes to join registers, in units of work.
+const WORK_JOIN: u32 = 4;
+/// Places on the stack that are joined for one unit, and that are copied.
+const WORK_CELLS_JOINED: u32 = 2;
+const WORK_CELLS_COPIED: u32 = 16;
 
 /// The verifier: its memory, and the job it is at.
 ///
@@ -189,6 +153,8 @@ struct Job {
     /// No entry from this one on is in use.
     used: usize,
     at: Option<At>,
+    /// Units of work of the piece at hand.
+    work: u32,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
     branched: State,
@@ -219,9 +185,10 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 entries: [FREE; KEPT_MAX],
                 used: 0,
                 at: None,
+                work: 0,
                 state: State::EMPTY,
                 branched: State::EMPTY,
-                found: [Found::Nothing; CODE_SLOTS_MAX],
+                found: [Found::NOTHING; CODE_SLOTS_MAX],
                 #[cfg(test)]
                 trace: std::vec::Vec::new(),
             },
@@ -229,10 +196,11 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     }
 
     /// Begins a job: `slots` is code that passed the check with `checked` as the result, entered
-    /// at `entries`. What it needs of them is copied; a job that was under way is dropped.
+    /// at `entries`. They are copied, which is all that is done at once; a job that was under way
+    /// is dropped.
     ///
     /// # Errors
-    /// What can be seen at once: code that cannot be reached, or is not what was checked.
+    /// The code or an entry is not what was checked.
     pub fn start(
         &mut self,
         slots: &[u64],
@@ -242,33 +210,28 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     ) -> Result<(), Refusal> {
         self.job.phase = Phase::Idle;
         self.job.prepare(slots, checked, entries, environment)?;
-        // Where nothing leads back, one pass knows all there is to know.
-        let first = if self.job.flow.has_loops() {
-            Phase::Ascend
-        } else {
-            Phase::Report
-        };
-        self.job.start_pass(first, &mut self.kept)
+        self.job.phase = Phase::Explore;
+        Ok(())
     }
 
-    /// Goes on with the job for about `budget` instructions, and at least one. Without a job there
-    /// is always more to do.
+    /// Goes on with the job for a turn of `budget` units of work, each about what an instruction
+    /// takes that computes; at least one piece of work is done, and the last one may overdraw by
+    /// what it takes to join two states. Without a job there is always more to do.
     pub fn step(&mut self, budget: u32) -> Progress {
-        for _ in 0..budget.max(1) {
+        let mut spent = 0_u32;
+        loop {
             match self.job.phase {
                 Phase::Idle => return Progress::More,
                 Phase::Proved => return Progress::Proved,
+                _ if spent >= budget.max(1) => return Progress::More,
                 _ => {}
             }
+            self.job.work = 1;
             if let Err(refusal) = self.job.step(&mut self.kept) {
                 self.job.phase = Phase::Idle;
                 return Progress::Refused(refusal);
             }
-        }
-        if self.job.phase == Phase::Proved {
-            Progress::Proved
-        } else {
-            Progress::More
+            spent = spent.saturating_add(self.job.work);
         }
     }
 
@@ -341,16 +304,10 @@ impl Job {
         self.at = None;
         #[cfg(test)]
         self.trace.clear();
-        self.found.fill(Found::Nothing);
+        self.found.fill(Found::NOTHING);
         self.entries.fill(FREE);
         self.contexts.clear();
-        let sizes = [
-            environment.args_bytes,
-            environment.reply_bytes,
-            environment.scratch_bytes,
-        ];
-        self.flow
-            .explore(self.program.code(), &self.program.checked, &sizes)?;
+        self.flow.start(checked, environment.sizes());
         for index in 0..self.program.entries.len() {
             let (entry, pc) = self.program.entries[index];
             let context = Context {
@@ -362,8 +319,25 @@ impl Job {
             };
             self.add_context(context, pc)?;
         }
-        let starts: Vec<u32, CONTEXTS_MAX> = self.contexts.iter().map(|it| it.pc).collect();
-        Flow::check_called(self.program.code(), &self.program.checked, &starts)
+        Ok(())
+    }
+
+    /// One step of looking where code goes, before the first pass.
+    fn explore(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        let entries = self.program.entries.iter().map(|entry| entry.1);
+        let known = self
+            .flow
+            .step(self.program.code(), &self.program.checked, entries)?;
+        if !known {
+            return Ok(());
+        }
+        // Where nothing leads back, one pass knows all there is to know.
+        let first = if self.flow.has_loops() {
+            Phase::Ascend
+        } else {
+            Phase::Report
+        };
+        self.start_pass(first, kept)
     }
 
     fn add_context(&mut self, context: Context, pc: u32) -> Result<u8, Refusal> {
@@ -412,8 +386,17 @@ impl Job {
         Ok(())
     }
 
-    /// One instruction, or the choice of the next point.
+    /// One piece of work: an instruction, or the choice of the next point.
     fn step(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Idle | Phase::Proved => return Ok(()),
+            Phase::Explore => return self.explore(kept),
+            Phase::Conclude(pc) => {
+                self.conclude(pc);
+                return Ok(());
+            }
+            _ => {}
+        }
         if let Some(at) = self.at {
             return self.interpret(at, kept);
         }
@@ -422,14 +405,12 @@ impl Job {
             return Ok(());
         }
         let next = match self.phase {
-            Phase::Idle | Phase::Proved => return Ok(()),
             Phase::Ascend => Phase::Collect,
             Phase::Collect => Phase::Narrow(1),
             Phase::Narrow(pass) if pass < NARROW_PASSES => Phase::Narrow(pass + 1),
             Phase::Narrow(_) => Phase::Report,
-            Phase::Report => {
-                self.conclude();
-                self.phase = Phase::Proved;
+            _ => {
+                self.phase = Phase::Conclude(0);
                 return Ok(());
             }
         };
@@ -443,7 +424,7 @@ impl Job {
         let order = |(_, entry): &(usize, &Entry)| {
             let depth = self.contexts.get(usize::from(entry.context));
             let depth = depth.map_or(0, |context| context.depth);
-            (u8::MAX - depth, entry.context, self.flow.rank(entry.pc))
+            (u8::MAX - depth, entry.context, self.flow.rank_of(entry.pc))
         };
         pending.min_by_key(order).map(|(index, _)| index)
     }
@@ -452,6 +433,7 @@ impl Job {
         let (Some(entry), Some(kept)) = (self.entries.get_mut(index), kept.get(index)) else {
             return;
         };
+        self.work += kept.0.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.state.copy_from(&kept.0);
         self.at = Some(At {
             context: entry.context,
@@ -459,8 +441,8 @@ impl Job {
             pc: entry.pc,
         });
         entry.pending = false;
-        let keeps = matches!(self.phase, Phase::Ascend | Phase::Collect);
-        if !(keeps && self.flow.is_meeting(entry.pc)) {
+        // Only on the way up is a point come to again, and only in loops.
+        if !(self.phase == Phase::Ascend && self.flow.is_kept(entry.pc)) {
             *entry = FREE;
         }
     }
@@ -475,11 +457,10 @@ impl Job {
         branched: bool,
     ) -> Result<(), Refusal> {
         let collects = matches!(self.phase, Phase::Collect | Phase::Narrow(_));
-        let meeting = self.flow.is_meeting(pc);
         let role = match (self.phase, back) {
             (Phase::Report, true) => return Ok(()),
             // It is there already, and was found to hold.
-            (Phase::Collect, false) if meeting => return Ok(()),
+            (Phase::Collect, false) if self.flow.is_kept(pc) => return Ok(()),
             (_, true) if collects => Role::Back,
             _ => Role::Enter,
         };
@@ -506,6 +487,7 @@ impl Job {
                 }
                 _ => Join::GiveUp,
             };
+            self.work += WORK_JOIN + state.stack.cells.len() as u32 / WORK_CELLS_JOINED;
             if place.0.join(state, how) {
                 entry.changes = entry.changes.saturating_add(1);
                 entry.pending = role == Role::Enter;
@@ -528,6 +510,7 @@ impl Job {
             changes: 0,
             pc,
         };
+        self.work += state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         place.0.copy_from(state);
         Ok(())
     }
@@ -551,7 +534,7 @@ impl Job {
     }
 
     fn is_back(&self, leader: u32, target: u32) -> bool {
-        self.flow.rank(target) <= self.flow.rank(leader)
+        self.flow.rank_of(target) <= self.flow.rank_of(leader)
     }
 
     /// One instruction.
@@ -631,8 +614,17 @@ impl Job {
                 return Err(refusal);
             }
             if let Some(seen) = seen {
-                let bytes = environment.bytes(seen.region);
-                self.record(at.pc, &seen, bytes);
+                let recorded = self.record(at.pc, &seen);
+                recorded.map_err(|why| {
+                    let trail = if branched {
+                        &self.branched.trail
+                    } else {
+                        &self.state.trail
+                    };
+                    let mut refusal = Refusal::new(at.pc, why, trail);
+                    refusal.register = Some((seen.register, seen.value.known()));
+                    refusal
+                })?;
             }
         }
         Ok(result)
@@ -655,6 +647,7 @@ impl Job {
             return Ok(());
         };
         let to = successors(at.pc, instruction);
+        self.work += self.state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.branched.copy_from(&self.state);
         self.branched.note_jump(at.pc);
         let taken = self.transfer(at, true, |transfer| {
@@ -721,54 +714,55 @@ impl Job {
         self.push(context.parent, context.pc + 1, back, kept, false)
     }
 
-    fn record(&mut self, pc: u32, seen: &Seen, bytes: Option<u32>) {
+    fn record(&mut self, pc: u32, seen: &Seen) -> Result<(), RefusalKind> {
         let Some(found) = self.found.get_mut(pc as usize) else {
-            return;
+            return Ok(());
         };
         let region = seen.region;
-        let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
-        let here = if seen.proved {
-            Found::Proved { region, at: single }
-        } else {
-            Found::Guarded(Allowed::Only(region))
-        };
-        let was_guarded = matches!(*found, Found::Guarded(_));
-        *found = found.and(here);
-        if matches!(*found, Found::Guarded(_)) && !was_guarded {
+        // Where a value lies in its map is not known beforehand.
+        let counted = matches!(seen.value.kind, Kind::Pointer(_));
+        let single = seen.at.single().filter(|_| counted);
+        let single = single.and_then(|at| u32::try_from(at).ok());
+        let was_guarded = found.is_guarded();
+        found
+            .add(region, single, seen.proved)
+            .map_err(|_| RefusalKind::SeveralRegions { region })?;
+        if found.is_guarded() && !was_guarded {
             // They are counted however many there are.
             let _ = self.program.guards.push(Guard {
                 pc,
                 register: seen.register,
                 region,
                 at: seen.at,
-                bytes,
+                bytes: seen.bytes,
             });
         }
+        Ok(())
     }
 
-    /// Writes down what was found of each access.
-    fn conclude(&mut self) {
+    /// Writes down what was found of the access at a slot, and goes on behind it.
+    fn conclude(&mut self, pc: u32) {
         let program = &mut self.program;
-        program.id = ProofId::fresh();
-        program.plan = AccessPlan::all_guarded();
-        (program.proved, program.guarded, program.unreached) = (0, 0, 0);
-        let mut pc = 0;
-        while let Some(instruction) = decode(program.code(), pc) {
-            let found = self.found.get(pc as usize).copied();
-            match found {
-                _ if !is_access(&instruction) => {}
-                Some(Found::Proved { region, at }) => {
-                    program.plan.prove(pc, region, at.is_some());
-                    program.proved += 1;
-                }
-                Some(Found::Guarded(allowed)) => {
-                    program.plan.guard(pc, allowed);
-                    program.guarded += 1;
-                }
-                _ => program.unreached += 1,
-            }
-            pc += instruction.slots() as u32;
+        if pc == 0 {
+            program.plan = AccessPlan::all_guarded();
+            (program.proved, program.guarded, program.unreached) = (0, 0, 0);
         }
+        let Some(instruction) = decode(program.code(), pc) else {
+            program.id = ProofId::fresh();
+            self.phase = Phase::Proved;
+            return;
+        };
+        if is_access(&instruction) {
+            let found = self.found.get(pc as usize).copied();
+            let found = found.unwrap_or(Found::NOTHING);
+            found.note(&mut program.plan, pc);
+            match found.access() {
+                Some(Access::Proved { .. }) => program.proved += 1,
+                Some(Access::Guarded(_)) => program.guarded += 1,
+                None => program.unreached += 1,
+            }
+        }
+        self.phase = Phase::Conclude(pc + instruction.slots() as u32);
     }
 }
 

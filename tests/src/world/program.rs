@@ -133,7 +133,7 @@ impl Image {
     /// Loops for ever.
     #[must_use]
     pub fn endless() -> Image {
-        image("again: ja again\nexit")
+        image("again: ja again")
     }
 
     /// Counts `count: u64` (its arguments) down, three meter units a step, and replies nothing.

@@ -1,0 +1,306 @@
+//! Jumps, calls, returns and wide loads (RFC 9669 sections 4.3 and 5.4).
+
+use core::mem::offset_of;
+
+use super::arithmetic::bits_of;
+use super::asm::{Asm, Bits, Cc, Mem, Op2, RCX, RDX, Reg, Rm};
+use super::{Emitter, FRAME_END, FUEL, REGISTERS, field, saved_field};
+use crate::instruction::{AluOp, Condition, Instruction, Operand, Register, WideValue};
+use crate::jit::exit::Exit;
+use crate::jit::machine::Machine;
+use crate::jit::survey::Source;
+use crate::jit::table::Table;
+use crate::limits::{FRAME_BYTES, FRAMES_MAX};
+use crate::memory::{MapIndex, Memory, RegionId};
+use crate::meter;
+use crate::state::Frame;
+
+/// Instructions before the jump at a loop's head that are repeated where something jumps there.
+const REPEATED_MAX: u32 = 4;
+
+/// Where a jump leads.
+const fn target_of(pc: u32, offset: i32) -> u32 {
+    (pc + 1).wrapping_add_signed(offset)
+}
+
+/// The jump forward that a loop's head ends in, if it has nothing before that but a few operations on
+/// registers.
+fn head(source: &Source<'_>, from: u32) -> Option<u32> {
+    for pc in from..=from + REPEATED_MAX {
+        match source.instruction(pc).ok()? {
+            Instruction::Alu {
+                op: AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod,
+                ..
+            } => return None,
+            Instruction::Alu { .. }
+            | Instruction::Negate { .. }
+            | Instruction::MoveSigned { .. }
+            | Instruction::Swap { .. } => {}
+            Instruction::Jump { offset: 0.., .. } | Instruction::JumpIf { offset: 0.., .. } => {
+                return Some(pc);
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+impl Emitter {
+    pub(super) fn jump(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        offset: i32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let target = target_of(pc, offset);
+        if target <= pc {
+            self.go_back(source, table, pc, target, asm);
+        } else if offset != 0 {
+            asm.jump(table.is_near(pc), table.offset(target));
+        }
+    }
+
+    /// Pays for a jump back, and makes it.
+    fn go_back(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        target: u32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let price = meter::jump_cost(pc, target) as i32;
+        asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
+        if let Some(head) = head(source, target) {
+            let overdrawn = self.stub(asm, Exit::Jump { pc, target });
+            asm.jump_if(Cc::Less, false, overdrawn);
+            return self.repeat(source, table, target, head, asm);
+        }
+        asm.jump_if(Cc::GreaterEqual, table.is_near(pc), table.offset(target));
+        self.go_out(asm, Exit::Jump { pc, target });
+    }
+
+    /// Does what stands from a slot to a jump, and makes that jump: one jump less than to go there.
+    fn repeat(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        from: u32,
+        jump: u32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        self.flags = None;
+        let mut pc = from;
+        while pc < jump {
+            let Ok(instruction) = source.instruction(pc) else {
+                return;
+            };
+            pc += self.instruction(source, table, pc, &instruction, asm);
+        }
+        match source.instruction(jump) {
+            Ok(Instruction::Jump { offset, .. }) => {
+                asm.jump(false, table.offset(target_of(jump, offset)));
+            }
+            Ok(Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                offset,
+            }) => {
+                let cc = self.compare(asm, bits_of(width), condition, dst, src);
+                let target = target_of(jump, i32::from(offset));
+                asm.jump_if(cc, false, table.offset(target));
+                asm.jump(false, table.offset(jump + 1));
+            }
+            _ => {}
+        }
+        self.flags = None;
+    }
+
+    pub(super) fn jump_if(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        instruction: &Instruction,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let Instruction::JumpIf {
+            width,
+            condition,
+            dst,
+            src,
+            offset,
+        } = *instruction
+        else {
+            return;
+        };
+        let cc = self.compare(asm, bits_of(width), condition, dst, src);
+        let target = target_of(pc, i32::from(offset));
+        if target <= pc {
+            let stays = asm.open_if(cc.not());
+            self.go_back(source, table, pc, target, asm);
+            asm.close(stays);
+        } else if offset != 0 {
+            asm.jump_if(cc, table.is_near(pc), table.offset(target));
+        }
+    }
+
+    /// Sets the flags, and says which of them are wanted.
+    fn compare(
+        &mut self,
+        asm: &mut Asm<'_, '_>,
+        bits: Bits,
+        condition: Condition,
+        dst: Register,
+        src: Operand,
+    ) -> Cc {
+        let a = self.value(asm, dst, RCX);
+        match src {
+            Operand::Register(src) => {
+                let b = self.value(asm, src, RDX);
+                if condition == Condition::AnyBit {
+                    asm.test(bits, a, b);
+                } else {
+                    asm.op2(bits, Op2::Cmp, a, Rm::Reg(b));
+                }
+            }
+            Operand::Immediate(number) => {
+                if let Some(cc) = self.compare_with_zero(asm, bits, condition, a, number) {
+                    return cc;
+                }
+                if condition == Condition::AnyBit {
+                    asm.test_number(bits, a, number);
+                } else {
+                    asm.op2_number(bits, Op2::Cmp, Rm::Reg(a), number);
+                }
+            }
+        }
+        match condition {
+            Condition::Equal => Cc::Equal,
+            Condition::NotEqual | Condition::AnyBit => Cc::NotEqual,
+            Condition::Greater => Cc::Above,
+            Condition::GreaterOrEqual => Cc::AboveEqual,
+            Condition::Less => Cc::Below,
+            Condition::LessOrEqual => Cc::BelowEqual,
+            Condition::SignedGreater => Cc::Greater,
+            Condition::SignedGreaterOrEqual => Cc::GreaterEqual,
+            Condition::SignedLess => Cc::Less,
+            Condition::SignedLessOrEqual => Cc::LessEqual,
+        }
+    }
+
+    /// Where a comparison asks for no more than whether a register is 0 or negative, sets the
+    /// flags for that, unless they are set already.
+    fn compare_with_zero(
+        &mut self,
+        asm: &mut Asm<'_, '_>,
+        bits: Bits,
+        condition: Condition,
+        register: Reg,
+        number: i32,
+    ) -> Option<Cc> {
+        let cc = match (condition, number) {
+            (Condition::Equal | Condition::LessOrEqual, 0) | (Condition::Less, 1) => Cc::Equal,
+            (Condition::NotEqual | Condition::Greater, 0) | (Condition::GreaterOrEqual, 1) => {
+                Cc::NotEqual
+            }
+            (Condition::SignedLess, 0) | (Condition::SignedLessOrEqual, -1) => Cc::Sign,
+            (Condition::SignedGreaterOrEqual, 0) | (Condition::SignedGreater, -1) => Cc::NotSign,
+            _ => return None,
+        };
+        let known = self.flags.is_some_and(|flags| {
+            flags.at == asm.0.at() && flags.register == register && flags.bits == bits
+        });
+        if !known {
+            asm.test(bits, register, register);
+        }
+        Some(cc)
+    }
+
+    pub(super) fn call_local(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        offset: i32,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let target = i64::from(pc) + 1 + i64::from(offset);
+        // The functions may be another code's.
+        let callee = source.program.checked.function_at(target as u32);
+        let callee = callee.filter(|callee| {
+            callee.start < source.slots() && !table.is_hole(callee.start) && callee.len > 0
+        });
+        let Some(callee) = callee else {
+            return self.go_out_with(asm, Exit::NoFunction { pc }, target as u32);
+        };
+        let target = callee.start;
+        let overdrawn = self.stub(asm, Exit::Call { pc, target });
+        let too_deep = self.stub(asm, Exit::CallDepth { pc });
+        let price = callee.len as i32;
+        asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
+        asm.jump_if(Cc::Less, false, overdrawn);
+        let (depth, frame) = (
+            field(offset_of!(Machine, depth)),
+            field(offset_of!(Machine, frame)),
+        );
+        let frames = FRAMES_MAX as i32 - 1;
+        asm.op2_number(Bits::B32, Op2::Cmp, Rm::Mem(depth), frames);
+        asm.jump_if(Cc::AboveEqual, false, too_deep);
+        asm.load(Bits::B64, RCX, frame);
+        for (index, reg) in REGISTERS[6..10].iter().enumerate() {
+            asm.store(Bits::B64, saved_field(index), *reg);
+        }
+        let return_pc = Mem::at(RCX, offset_of!(Frame, return_pc) as i32);
+        asm.store_number(Bits::B32, return_pc, pc as i32 + 1);
+        let bytes = size_of::<Frame>() as i32;
+        asm.op2_number(Bits::B64, Op2::Add, Rm::Mem(frame), bytes);
+        asm.op2_number(Bits::B32, Op2::Add, Rm::Mem(depth), 1);
+        if self.uses(10) {
+            let bytes = FRAME_BYTES as i32;
+            asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FRAME_END), bytes);
+        }
+        asm.jump(false, table.offset(target));
+    }
+
+    pub(super) fn exit(&mut self, asm: &mut Asm<'_, '_>, pc: u32) {
+        if self.has_calls {
+            asm.mov_number(RDX, u64::from(Exit::Return { pc }.word()));
+            asm.jump(false, self.pop);
+        } else {
+            self.go_out(asm, Exit::Return { pc });
+        }
+    }
+
+    pub(super) fn load_wide(
+        &mut self,
+        source: &Source<'_>,
+        pc: u32,
+        dst: Register,
+        value: WideValue,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let number = match value {
+            WideValue::Number(number) => number,
+            WideValue::Scratch { offset } => {
+                source.program.scratch_base.wrapping_add(u64::from(offset))
+            }
+            WideValue::Map { index } | WideValue::MapValue { index, .. } => {
+                let Some(map) = MapIndex::new(index) else {
+                    return self.go_out_with(asm, Exit::NoMap { pc }, index);
+                };
+                match value {
+                    WideValue::MapValue { offset, .. } => {
+                        Memory::address(RegionId::Map(map), offset)
+                    }
+                    _ => map.handle(),
+                }
+            }
+        };
+        asm.mov_number(self.native(dst), number);
+    }
+}
