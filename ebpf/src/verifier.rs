@@ -20,6 +20,10 @@
 mod arithmetic;
 mod branch;
 mod calls;
+#[cfg(feature = "canary")]
+pub mod canary;
+#[cfg(not(feature = "canary"))]
+mod canary;
 mod compare;
 mod environment;
 mod fixpoint;
