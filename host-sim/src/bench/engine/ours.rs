@@ -8,6 +8,7 @@ use client::linker;
 use dpu_firmware::limits::SLICE_INSTRUCTIONS;
 use ebpf::abi::{CONTEXT_BYTES, CONTEXT_LAYOUT, HELPERS, SIGNATURES};
 use ebpf::fast::{DecodedStore, run_proved};
+use ebpf::jit::{self, JitStore, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, KEPT_MAX, STACK_BYTES};
 use ebpf::verifier::{Environment, Kept, Verified, Verifier};
 use ebpf::{
@@ -15,9 +16,13 @@ use ebpf::{
 };
 
 use super::{Answer, Contender};
+use crate::code;
 
 /// Units of the meter that are enough for every workload.
 const BUDGET: u64 = 10_000_000;
+
+/// Bytes of machine code that are enough for every workload.
+const CODE_BYTES: usize = 1 << 16;
 
 /// A program and its proof.
 pub(super) struct Proved {
@@ -148,10 +153,37 @@ pub(super) fn interpreter(
         .map_err(|error| error.to_string())?;
     Ok(contender(who, proved, move |_, state, memory| {
         let Some(decoded) = store.get() else {
-            return Outcome::Yielded;
+            return Outcome::Waiting;
         };
         // SAFETY: it was decoded with the plan of its proof; the state was started by the proof,
         // and the memory has the regions that the image declares.
         unsafe { run_proved(&decoded, state, memory, &mut NoHost, SLICE_INSTRUCTIONS) }
+    }))
+}
+
+/// Machine code.
+///
+/// # Errors
+/// There is no memory for it, or the program cannot be compiled.
+pub(super) fn jit(
+    who: &'static str,
+    isolation: Isolation,
+    proved: &Proved,
+) -> Result<Contender, String> {
+    let memory = code::mapped(CODE_BYTES).ok_or("the system gives no memory for code")?;
+    let mut store = Box::new(JitStore::<_, { table_for(CODE_SLOTS_MAX) }>::new(memory));
+    store
+        .compile(
+            &proved.verified.program(),
+            proved.verified.plan(),
+            isolation,
+        )
+        .map_err(|error| error.to_string())?;
+    Ok(contender(who, proved, move |_, state, memory| {
+        let Some(compiled) = store.get() else {
+            return Outcome::Waiting;
+        };
+        // SAFETY: as of the interpreter.
+        unsafe { jit::run_proved(&compiled, state, memory, &mut NoHost, SLICE_INSTRUCTIONS) }
     }))
 }
