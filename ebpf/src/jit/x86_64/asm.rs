@@ -387,9 +387,9 @@ impl Asm<'_, '_> {
         self.plain(bits, 0x8d, dst, Rm::Mem(mem));
     }
 
-    /// `dst = src` if the condition holds, of 32 bits.
-    pub(super) fn move_if(&mut self, cc: Cc, dst: Reg, src: Rm) {
-        self.plain(Bits::B32, 0x0f40 | cc as u16, dst, src);
+    /// `dst = src` if the condition holds.
+    pub(super) fn move_if(&mut self, bits: Bits, cc: Cc, dst: Reg, src: Rm) {
+        self.plain(bits, 0x0f40 | cc as u16, dst, src);
     }
 
     /// `*mem += src`, and `src` becomes what was there.
@@ -468,8 +468,10 @@ impl Asm<'_, '_> {
 
     /// The jump leads here.
     pub(super) fn close(&mut self, open: Open) {
-        let distance = (self.0.at() - open.end) as u8;
-        self.0.put_at(open.end - 1, &[distance]);
+        match i8::try_from(self.0.at() - open.end) {
+            Ok(distance) => self.0.put_at(open.end - 1, &[distance as u8]),
+            Err(_) => self.0.fail(),
+        }
     }
 
     /// Instructions that do nothing, of so many bytes.
