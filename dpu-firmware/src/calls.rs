@@ -501,6 +501,10 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
         ),
         NotLoaded::Unproved(refusal) => diagnosis::refused(refusal),
         NotLoaded::Guarded(of_guard) => diagnosis::told(of_guard),
+        NotLoaded::Unfit(why) => (
+            Status::NotSupported,
+            ErrorBody::other(format_args!("{why}")),
+        ),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,
             ErrorBody::other(format_args!("{what}")),

@@ -47,5 +47,5 @@ pub use refusal::{Refusal, RefusalKind};
 pub use scalar::Scalar;
 pub use span::Span;
 pub use tnum::Tnum;
-pub use value::{Kind, Lookup, Unusable, Value};
+pub use value::{Kind, Known, Lookup, Unusable};
 pub use verified::{Guard, ProofId, Verified};

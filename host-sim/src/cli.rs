@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use dpu_firmware::execution::{EngineKind, ExecutionConfig};
 use ebpf::Isolation;
+use ebpf::jit::Target;
 
+use crate::code;
 use crate::dataset::{Content, Dataset, cache_folder};
 use crate::duration;
 use crate::interrupt::EXIT_INTERRUPTED;
@@ -151,7 +153,7 @@ pub struct ServeArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ExecutionArgs {
     /// What runs programs.
-    #[arg(long, value_enum, default_value_t = EngineArg::Interpreter)]
+    #[arg(long, value_enum, default_value_t = EngineArg::fastest())]
     pub engine: EngineArg,
 
     /// Leave out the masks that keep tenants from spying on each other by speculative execution.
@@ -166,16 +168,35 @@ pub enum EngineArg {
     Checked,
     /// The interpreter that checks only what was not proved when the program was loaded.
     Interpreter,
+    /// Machine code, which checks only the same.
+    Jit,
+}
+
+impl EngineArg {
+    /// The fastest that this machine has.
+    pub const fn fastest() -> EngineArg {
+        if Target::HOST.is_some() {
+            EngineArg::Jit
+        } else {
+            EngineArg::Interpreter
+        }
+    }
+
+    /// The same for the agent.
+    pub const fn kind(self) -> EngineKind {
+        match self {
+            EngineArg::Checked => EngineKind::Checked,
+            EngineArg::Interpreter => EngineKind::Interpreter,
+            EngineArg::Jit => EngineKind::Jit(code::map),
+        }
+    }
 }
 
 impl ExecutionArgs {
     /// The same for the agent.
     pub fn config(self) -> ExecutionConfig {
         ExecutionConfig {
-            engine: match self.engine {
-                EngineArg::Checked => EngineKind::Checked,
-                EngineArg::Interpreter => EngineKind::Interpreter,
-            },
+            engine: self.engine.kind(),
             isolation: if self.single_tenant {
                 Isolation::Alone
             } else {

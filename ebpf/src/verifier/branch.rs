@@ -61,14 +61,18 @@ impl Transfer<'_> {
         let Some((of_dst, of_src)) = refined else {
             return false;
         };
-        let mut possible = self.state.learn(dst, &of_dst);
-        if let Operand::Register(src) = src {
-            possible &= self.state.learn(src, &of_src);
-            if possible {
-                self.learn_slack(width, condition, holds, (dst, &a), (src, &b));
-            }
+        if !self.state.learn(dst, &of_dst) {
+            return false;
         }
-        possible
+        self.state.learn_length(dst);
+        if let Operand::Register(src) = src {
+            if !self.state.learn(src, &of_src) {
+                return false;
+            }
+            self.state.learn_length(src);
+            self.learn_slack(width, condition, holds, (dst, &a), (src, &b));
+        }
+        true
     }
 
     /// What a test for 0 says of what is no number.

@@ -105,7 +105,7 @@ impl Transfer<'_> {
     pub(super) fn refuse(&mut self, why: RefusalKind, register: Option<Register>) {
         if self.refusal.is_none() {
             let mut refusal = Refusal::new(self.pc, why, &self.state.trail);
-            refusal.register = register.map(|it| (it, self.state.get(it)));
+            refusal.register = register.map(|it| (it, self.state.get(it).known()));
             self.refusal = Some(refusal);
         }
     }
