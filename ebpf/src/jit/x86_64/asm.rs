@@ -468,8 +468,10 @@ impl Asm<'_, '_> {
 
     /// The jump leads here.
     pub(super) fn close(&mut self, open: Open) {
-        let distance = (self.0.at() - open.end) as u8;
-        self.0.put_at(open.end - 1, &[distance]);
+        match i8::try_from(self.0.at() - open.end) {
+            Ok(distance) => self.0.put_at(open.end - 1, &[distance as u8]),
+            Err(_) => self.0.fail(),
+        }
     }
 
     /// Instructions that do nothing, of so many bytes.
