@@ -9,8 +9,8 @@ use crate::limits::{BLOCK_BYTES_MAX, PROGRAMS_MAX, READ_CUT_BYTES, SPLIT_IN_FLIG
 use crate::pipeline::Pipeline;
 use crate::session::{EpochChange, Reply, Ticket};
 use crate::types::{
-    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Object, ObjectId, Program, ProgramId,
-    Stats, Unflushed,
+    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Loaded, Object, ObjectId, Program,
+    ProgramId, Stats, Unflushed,
 };
 use protocol::limits::{IMAGE_BYTES_MAX, NAME_BYTES_MAX, OBJECTS_PER_INSTANCE_MAX};
 use protocol::message::{
@@ -324,6 +324,20 @@ impl<T: Read + Write> Client<T> {
     /// [`ClientError::Limit`] for names and images the protocol does not allow; the agent's
     /// refusal, which names the instruction at fault; see [`ClientError`].
     pub fn load(&mut self, name: &str, image: &[u8]) -> Result<ProgramId, ClientError> {
+        self.load_proved(name, image, false).map(|loaded| loaded.id)
+    }
+
+    /// Loads a program as [`load`](Client::load) does, and tells what was proved of it. If
+    /// `strict`, the agent refuses a program of which not every memory access is proved.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn load_proved(
+        &mut self,
+        name: &str,
+        image: &[u8],
+        strict: bool,
+    ) -> Result<Loaded, ClientError> {
         limit(
             "the length of the program's name",
             name.len(),
@@ -341,18 +355,23 @@ impl<T: Read + Write> Client<T> {
                 name,
                 total_bytes,
                 sha256,
+                strict,
             },
             |_| (),
         )?;
         let piece_max = self.write_piece_max();
-        let mut program = None;
+        let mut last = None;
         for (index, piece) in image.chunks(piece_max).enumerate() {
             let request = LoadPieceRequest {
                 offset: (index * piece_max) as u32,
             };
-            program = self.ask_with(&request, piece, |reply| reply.program)?;
+            last = self.ask_with(&request, piece, |reply| {
+                let id = reply.program.map(ProgramId)?;
+                let proof = reply.proof;
+                Some(Loaded { id, proof })
+            })?;
         }
-        program.map(ProgramId).ok_or(ClientError::BadReply {
+        last.ok_or(ClientError::BadReply {
             request: Kind::LoadPiece,
         })
     }
@@ -463,7 +482,7 @@ impl<T: Read + Write> Client<T> {
         }
     }
 
-    fn ask<R: Request, V>(
+    pub(crate) fn ask<R: Request, V>(
         &mut self,
         request: &R,
         take: impl FnOnce(R::Reply<'_>) -> V,

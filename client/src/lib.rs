@@ -7,6 +7,8 @@
 //! | [`blocking`] | [`Client`]: one method for each thing an agent does |
 //! | [`pipeline`] | many requests in flight over one connection |
 //! | [`linker`] | ELF objects of clang into images an agent loads |
+//! | [`verify`] | the agent's proof of a program, made here |
+//! | [`diagnosis`] | what is wrong with a program, in words |
 //!
 //! ```no_run
 //! use client::{Client, Config, linker};
@@ -25,12 +27,15 @@
 
 pub mod blocking;
 pub mod connection;
+pub mod diagnosis;
 pub mod error;
 pub mod limits;
 pub mod linker;
+mod maps;
 pub mod pipeline;
 pub mod session;
 pub mod types;
+pub mod verify;
 
 pub use blocking::Client;
 pub use connection::{Config, Connection};
@@ -38,6 +43,6 @@ pub use error::ClientError;
 pub use pipeline::{Completion, Done, Pipeline};
 pub use session::{Reply, Session, SessionError, SubmitError, Ticket};
 pub use types::{
-    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Namespace, Object, ObjectId, Program,
-    ProgramId, Stats,
+    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Loaded, MapEntry, MapInfo, Namespace,
+    Object, ObjectId, Presence, Program, ProgramId, Stats,
 };

@@ -65,6 +65,12 @@ impl Linked {
     pub fn locate(&self, pc: u32) -> Option<Location<'_>> {
         self.lines.locate(pc)
     }
+
+    /// The lines of a source file that code came from, as the object has them: number and text, in
+    /// the order of the code.
+    pub fn lines_of<'a>(&'a self, file: &'a str) -> impl Iterator<Item = (u32, &'a str)> {
+        self.lines.of_file(file)
+    }
 }
 
 /// What `DPU_LIMITS` of `dpu.h` declares.

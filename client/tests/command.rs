@@ -3,7 +3,8 @@
 
 mod support;
 
-use protocol::{ErrorBody, Status};
+use protocol::message::Proof;
+use protocol::{ErrorBody, Known, Status, Unproved};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -274,8 +275,108 @@ fn a_refused_program_is_shown_at_its_source() {
     let server = Server::start();
     server.agent.lock().unwrap().refuse_at = Some(0);
     let output = server.outboard(&["load", &object("two_sections.o")]);
-    assert!(stderr(&output).contains("instruction 0: no such helper"));
-    failed(output, 1, "in first_words at ./two_sections.c:");
+    let shown = stderr(&output);
+    assert!(
+        shown.contains("error[structure]: no such helper\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("--> ./two_sections.c:"), "{shown}");
+    failed(output, 1, "instruction 0, in first_words");
+}
+
+/// What the agent says in numbers is shown as `outboard verify` shows it.
+#[test]
+fn an_unproved_program_is_shown_as_verify_shows_it() {
+    let server = Server::start();
+    let path = object("verify/reply_too_short.o");
+    let verified = stderr(&run("nowhere:1", &["verify", &path], b""));
+    let (wanted, _) = verified.split_once("outboard: ").unwrap();
+    server.agent.lock().unwrap().refuse_with = Some(ErrorBody::Unproved(Unproved {
+        pc: 6,
+        kind: 6,
+        facts: [2, 1 << 31 | 8, 8],
+        register: Some(2),
+        known: Known::Pointer {
+            region: 2,
+            min: 0,
+            max: 0,
+        },
+        trail: heapless_trail(&[]),
+    }));
+    let output = server.outboard(&["load", &path]);
+    let shown = stderr(&output);
+    assert!(shown.starts_with(wanted), "{shown}\nbut wanted\n{wanted}");
+    failed(
+        output,
+        1,
+        "outboard: loading the program failed: the program's code was refused (instruction 6: writes 8 bytes outside of reply, which has 8)",
+    );
+    let output = server.outboard(&["load", &path, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["refusals"][0]["place"]["line"], 11);
+}
+
+/// Whatever an agent says, it is shown, and steers no terminal.
+#[test]
+fn what_an_agent_says_is_data() {
+    let server = Server::start();
+    let path = object("verify/null_check.o");
+    let trails = [&[][..], &[0, 65535, 3, 3], &[65535; 8]];
+    for (pc, kind) in [(0, 0), (u32::MAX, 6), (8, 6), (3, 256), (65535, 65535)] {
+        for trail in trails {
+            server.agent.lock().unwrap().refuse_with = Some(ErrorBody::Unproved(Unproved {
+                pc,
+                kind,
+                facts: [u32::MAX; 3],
+                register: Some(200),
+                known: Known::Pointer {
+                    region: 200,
+                    min: i64::MAX,
+                    max: i64::MIN,
+                },
+                trail: heapless_trail(trail),
+            }));
+            failed(server.outboard(&["load", &path]), 1, "error[");
+        }
+    }
+    let evil = ErrorBody::refused(3, format_args!("\x1b[2J\r\nall is well"));
+    server.agent.lock().unwrap().refuse_with = Some(evil);
+    let shown = stderr(&server.outboard(&["load", &path]));
+    assert!(!shown.contains(['\x1b', '\r']), "{shown:?}");
+    assert!(shown.contains("all is well"), "{shown:?}");
+}
+
+#[test]
+fn a_load_says_what_was_proved() {
+    let server = Server::start();
+    let path = object("verify/two_entries.o");
+    let proof = |guarded| {
+        Some(Proof {
+            proved: 1300,
+            guarded,
+            unreached: 1,
+        })
+    };
+    server.agent.lock().unwrap().proof = proof(2);
+    let loaded = stdout(&done(server.outboard(&["load", &path, "--name", "a"])));
+    let line = "3 entries, 1 303 accesses: 1 300 proved, 2 guarded, 1 never run\n";
+    assert!(loaded.ends_with(line), "{loaded}");
+    assert!(!server.agent.lock().unwrap().strict);
+    failed(
+        server.outboard(&["load", &path, "--name", "b", "--strict"]),
+        1,
+        "without a proof that all of its accesses are safe",
+    );
+    assert!(server.agent.lock().unwrap().strict);
+    server.agent.lock().unwrap().proof = proof(0);
+    let args = ["load", &path, "--name", "c", "--strict", "--json"];
+    let json: serde_json::Value =
+        serde_json::from_slice(&done(server.outboard(&args)).stdout).unwrap();
+    assert_eq!(json["accesses"]["proved"], 1300);
+}
+
+fn heapless_trail<const N: usize>(trail: &[u16]) -> heapless::Vec<u16, N, u8> {
+    heapless::Vec::from_slice(trail).unwrap()
 }
 
 #[test]

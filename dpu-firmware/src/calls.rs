@@ -4,17 +4,21 @@
 //! use, say) is passed over, so that a crowd of large programs is no obstacle to small ones;
 //! classes are apart, so what it waits for cannot be taken by those that pass.
 
+use ebpf::EntryKind;
 use nvme_model::memory::Slab;
 use nvme_model::seam::Device;
 use protocol::message::{CallReply, LoadReply};
 use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
+use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
 };
+use crate::map_requests::maps_verdict;
+use crate::maps::MapViews;
 use crate::net::PacketDevice;
 use crate::objects::Object;
 use crate::program_store::{NotLoaded, ProgramIndex};
@@ -72,7 +76,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let instance = *self.instances.at(instance.0)?;
         let stored = self.programs.at(instance.program)?;
-        let entry = stored.call_entry?;
         let header = stored.header;
         let class_of = |bytes: u32| {
             // No image may declare more than the largest slab, so there is a class.
@@ -111,7 +114,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             objects: instance.object_count,
             instruction_budget: instance.instruction_budget,
             read_budget: instance.read_budget,
-            entry,
+            entry: EntryKind::Call,
             seed: self.random,
             scratch,
             reply,
@@ -134,17 +137,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         };
         let slot = &self.requests[request];
         let dma = self.driver.device_mut().dma_mut();
-        let program = stored.program();
+        let program = stored.loaded();
         let started = match slot.pages.first() {
             Some(page) => {
                 let mut args = [0; protocol::limits::ARGS_BYTES_MAX as usize];
                 let args = &mut args[..args_bytes];
                 args.copy_from_slice(&page.bytes(dma)[..args_bytes]);
-                self.invocations.start(start, args, &program, dma)
+                self.invocations.start(start, args, program, dma)
             }
             None => {
                 let args = &slot.inline[..args_bytes];
-                self.invocations.start(start, args, &program, dma)
+                self.invocations.start(start, args, program, dma)
             }
         };
         self.free_pages(request);
@@ -261,13 +264,25 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(stored) = self.programs.at(instance.program) else {
             return 1;
         };
-        let program = stored.program();
+        let program = stored.loaded();
         let dma = self.driver.device_mut().dma_mut();
-        let before = self.invocations[invocation].instructions();
-        let ran = self
-            .invocations
-            .run(invocation, &program, &objects, slice, self.now_us, dma);
-        let used = self.invocations[invocation].instructions() - before;
+        let before = self.invocations.spent(invocation);
+        let ran = {
+            let mut maps = match instance.maps {
+                Some(slab) => stored.maps().open(self.map_pool.memory(slab)),
+                None => MapViews::new(),
+            };
+            self.invocations.run(
+                invocation,
+                program,
+                &objects,
+                &mut maps,
+                slice,
+                self.now_us,
+                dma,
+            )
+        };
+        let used = self.invocations.spent(invocation) - before;
         self.counters.instructions += used;
         self.counters.slices += 1;
         match ran {
@@ -300,13 +315,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// A program returned. (Result rules: `dpu.h`.)
     fn exit(&mut self, request: RequestIndex, invocation: InvocationIndex, result: i32) {
         const ERRNO_MAX: i32 = 4095;
+        let instructions = self.invocations.spent(invocation);
         let done = &mut self.invocations[invocation];
         let reply_max = done.reply_max();
         match result {
             bytes @ 0.. if bytes as usize <= reply_max => {
                 let reply = CallReply {
                     result,
-                    instructions: done.instructions(),
+                    instructions,
                     reads: done.reads,
                 };
                 let slab = done.take_reply();
@@ -392,10 +408,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 return Submitted::Yes;
             }
             let dma = self.driver.device_mut().dma_mut();
-            match self.invocations[invocation].settle(dma) {
+            match self.invocations.settle(invocation, dma) {
                 // Something was bounced and more is wanted now.
                 Reading::Waits => {}
-                Reading::Complete => {
+                Reading::Complete { .. } => {
                     self.requests.advance(request, Event::MayRun);
                     self.enqueue_runnable(request);
                     return Submitted::Yes;
@@ -463,7 +479,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         }
     }
 
-    /// Hashes and checks uploads, one quantum a turn.
+    /// Hashes and proves uploads, a quantum of each a turn.
     pub(crate) fn digest(&mut self) {
         let Some((request, outcome)) = self.programs.step() else {
             return;
@@ -473,8 +489,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         match outcome {
             Ok(program) => {
                 self.counters.programs_loaded += 1;
+                let stored = self.programs.at(program);
                 let reply = LoadReply {
                     program: Some(self.programs.id(program)),
+                    proof: stored.map(|it| diagnosis::proof(it.loaded().verified())),
                 };
                 self.answer(request, Status::Ok, Answer::Load(reply));
             }
@@ -494,6 +512,13 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
         NotLoaded::Refused(refusal) => (
             Status::ProgramRefused,
             ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
+        ),
+        NotLoaded::Maps(refused) => maps_verdict(*refused),
+        NotLoaded::Unproved(refusal) => diagnosis::refused(refusal),
+        NotLoaded::Guarded(of_guard) => diagnosis::told(of_guard),
+        NotLoaded::Unfit(why) => (
+            Status::NotSupported,
+            ErrorBody::other(format_args!("{why}")),
         ),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,

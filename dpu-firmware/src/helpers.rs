@@ -3,162 +3,24 @@
 //! A helper either answers at once or asks for the drive ([`ReadPlan`]) and lets the
 //! invocation wait. Buffers are ranges of the program's own regions, checked here at every
 //! call: a bad one is −EFAULT and nothing done. Numbers and meanings are those of
-//! `programs/include/dpu.h`.
+//! `programs/include/dpu.h`; what the verifier is told of them is in [`ebpf::abi`].
 
 use crc::{CRC_32_ISCSI, Crc, Table};
-use ebpf::verifier::{Argument, HelperSignature, Length};
+use ebpf::abi::VECTOR_ENTRY_BYTES;
+pub use ebpf::abi::{
+    DPU_CRC32C, DPU_FIND, DPU_MEMCMP, DPU_MEMCPY, DPU_READ, DPU_READV, DPU_SIZE, GET_PRANDOM_U32,
+    HELPERS, KTIME_GET_NS, MAP_DELETE_ELEM, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, SIGNATURES,
+};
 use ebpf::{HelperResult, HelperSpec, Host, Memory, RegionId, Right};
 
 use crate::limits::VECTOR_MAX;
+use crate::maps::{self, MapView};
 use crate::objects::{Object, Placed};
-
-/// `long dpu_read(object, offset, buf, len)`
-pub const DPU_READ: u32 = 0x1000;
-/// `long dpu_readv(vec, n)`
-pub const DPU_READV: u32 = 0x1001;
-/// `s64 dpu_size(object)`
-pub const DPU_SIZE: u32 = 0x1008;
-/// `long dpu_memcmp(a, b, len)`
-pub const DPU_MEMCMP: u32 = 0x1009;
-/// `long dpu_memcpy(dst, src, len)`
-pub const DPU_MEMCPY: u32 = 0x100a;
-/// `s64 dpu_find(hay, hay_len, needle, needle_len)`
-pub const DPU_FIND: u32 = 0x100b;
-/// `u32 dpu_crc32c(seed, buf, len)`
-pub const DPU_CRC32C: u32 = 0x100c;
-/// `u64 bpf_ktime_get_ns(void)`, as in Linux.
-pub const KTIME_GET_NS: u32 = 5;
-/// `u32 bpf_get_prandom_u32(void)`, as in Linux.
-pub const GET_PRANDOM_U32: u32 = 7;
-
-/// What a program may call, and which argument is the length it pays for.
-pub const HELPERS: [HelperSpec; 9] = [
-    HelperSpec {
-        id: DPU_READ,
-        name: "dpu_read",
-        length_arg: Some(3),
-    },
-    HelperSpec {
-        id: DPU_READV,
-        name: "dpu_readv",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: DPU_SIZE,
-        name: "dpu_size",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: DPU_MEMCMP,
-        name: "dpu_memcmp",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: DPU_MEMCPY,
-        name: "dpu_memcpy",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: DPU_FIND,
-        name: "dpu_find",
-        length_arg: Some(1),
-    },
-    HelperSpec {
-        id: DPU_CRC32C,
-        name: "dpu_crc32c",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: KTIME_GET_NS,
-        name: "bpf_ktime_get_ns",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: GET_PRANDOM_U32,
-        name: "bpf_get_prandom_u32",
-        length_arg: None,
-    },
-];
-
-/// A buffer's length in bytes, in one of r1 to r5 (here counted from 1).
-const fn length_in(register: u8) -> Length {
-    Length::Argument {
-        index: register - 1,
-        unit: 1,
-    }
-}
-
-/// A buffer that is read, and copied or told of.
-const fn read(register: u8) -> Argument {
-    Argument::Read {
-        length: length_in(register),
-        pointers: false,
-    }
-}
-
-/// A helper as the verifier knows it; `most` is the most it returns, and the least an error.
-const fn signature(id: u32, arguments: [Argument; 5], most: i64) -> HelperSignature {
-    HelperSignature {
-        id,
-        arguments,
-        result_min: -ERRNO_MAX,
-        result_max: most,
-    }
-}
-
-/// The greatest error number.
-const ERRNO_MAX: i64 = 4095;
-
-/// What the helpers take and return, for the verifier. It relies on it: a helper that wrote to
-/// another argument, or returned another number, would make proofs false.
-pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
-    use Argument::{Device, Number, Read, Unused, Write};
-    let vector = Read {
-        length: Length::Argument {
-            index: 1,
-            unit: VECTOR_ENTRY_BYTES as u32,
-        },
-        pointers: true,
-    };
-    let block = Device(length_in(4));
-    let none = [Unused; 5];
-    [
-        signature(DPU_READ, [Number, Number, block, Number, Unused], 0),
-        signature(DPU_READV, [vector, Number, Unused, Unused, Unused], 0),
-        signature(DPU_SIZE, [Number, Unused, Unused, Unused, Unused], i64::MAX),
-        signature(DPU_MEMCMP, [read(3), read(3), Number, Unused, Unused], 1),
-        signature(
-            DPU_MEMCPY,
-            [Write(length_in(3)), read(3), Number, Unused, Unused],
-            0,
-        ),
-        signature(
-            DPU_FIND,
-            [read(2), Number, read(4), Number, Unused],
-            u32::MAX as i64,
-        ),
-        signature(
-            DPU_CRC32C,
-            [Number, read(3), Number, Unused, Unused],
-            u32::MAX as i64,
-        ),
-        HelperSignature {
-            id: KTIME_GET_NS,
-            arguments: none,
-            result_min: i64::MIN,
-            result_max: i64::MAX,
-        },
-        HelperSignature {
-            id: GET_PRANDOM_U32,
-            arguments: none,
-            result_min: 0,
-            result_max: u32::MAX as i64,
-        },
-    ]
-};
 
 /// Error numbers that helpers return, as Linux numbers them.
 pub mod errno {
+    /// A map that the program may only read.
+    pub const EPERM: i64 = 1;
     /// No such entry.
     pub const ENOENT: i64 = 2;
     /// The drive failed.
@@ -172,9 +34,6 @@ pub mod errno {
     /// Not wholly inside the object.
     pub const ERANGE: i64 = 34;
 }
-
-/// Bytes of one `struct dpu_vec`: object u32, len u32, offset u64, buf u64.
-const VECTOR_ENTRY_BYTES: usize = 24;
 
 /// One range to read into scratch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,9 +49,11 @@ pub type ReadPlan = heapless::Vec<PlannedRead, VECTOR_MAX>;
 
 /// The agent as one slice of one program sees it.
 #[derive(Debug)]
-pub struct HelperHost<'a> {
+pub struct HelperHost<'a, 'm> {
     /// The instance's objects by number; `None` where one was closed since.
     pub objects: &'a [Option<Object>],
+    /// The instance's maps by number; their values are in the program's memory.
+    pub maps: &'a mut [MapView<'m>],
     /// The turn's time, microseconds.
     pub now_us: u64,
     /// The invocation's random state; never 0.
@@ -209,7 +70,7 @@ const FIND_WEIGHT: u64 = 8;
 
 type Answer = Result<i64, i64>;
 
-impl HelperHost<'_> {
+impl HelperHost<'_, '_> {
     fn object(&self, number: u64) -> Result<&Object, i64> {
         let number = usize::try_from(number).map_err(|_| errno::EBADF)?;
         self.objects
@@ -305,7 +166,7 @@ impl HelperHost<'_> {
     }
 }
 
-impl Host for HelperHost<'_> {
+impl Host for HelperHost<'_, '_> {
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
         let [a, b, c, d, _] = args;
         match helper {
@@ -321,6 +182,11 @@ impl Host for HelperHost<'_> {
             DPU_CRC32C => answer(crc32c(memory, a as u32, b, c as u32)),
             KTIME_GET_NS => HelperResult::Return(self.now_us.saturating_mul(1_000) as i64),
             GET_PRANDOM_U32 => HelperResult::Return(i64::from(self.next_random())),
+            MAP_LOOKUP_ELEM => {
+                HelperResult::Return(maps::lookup(self.maps, a, b, memory).cast_signed())
+            }
+            MAP_UPDATE_ELEM => answer(maps::update(self.maps, args, memory).map(|()| 0)),
+            MAP_DELETE_ELEM => answer(maps::delete(self.maps, a, b, memory).map(|()| 0)),
             _ => HelperResult::Unknown,
         }
     }
@@ -330,7 +196,11 @@ impl Host for HelperHost<'_> {
     }
 
     /// A search pays for hay and needle, since both are walked, and for either more than a copy.
+    /// What is done to a map pays for its key, and an update for its value.
     fn cost_length(&self, helper: u32, args: &[u64; 5]) -> u64 {
+        if let MAP_LOOKUP_ELEM | MAP_UPDATE_ELEM | MAP_DELETE_ELEM = helper {
+            return maps::cost_bytes(self.maps, args[0], helper == MAP_UPDATE_ELEM);
+        }
         let spec = HELPERS.iter().find(|spec| spec.id == helper);
         let length = spec.map_or(0, |spec| spec.length(args));
         if helper == DPU_FIND {

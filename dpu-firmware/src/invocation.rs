@@ -14,22 +14,17 @@ use core::ops::{Index, IndexMut, Range};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use ebpf::verifier::{ContextLayout, ContextPointer};
-use ebpf::{Fault, Memory, Outcome, Program, RegionId, State, run};
+use ebpf::{EntryKind, Fault, Outcome};
 use nvme_model::driver::{Lba, Operation};
 use nvme_model::memory::{LentSlab, Page, PageList, Slab, SlabLoan, Transfer, two_slabs_mut};
 use nvme_model::seam::{Dma, PAGE_BYTES};
 use protocol::limits::ARGS_BYTES_MAX;
 
+use crate::execution::{Execution, Lent, LoadedProgram};
 use crate::helpers::{HelperHost, PlannedRead, ReadPlan, errno};
 use crate::limits::VECTOR_MAX;
+use crate::maps::MapView;
 use crate::objects::Object;
-
-/// Bytes of all stack frames of an invocation.
-pub const STACK_BYTES: usize = ebpf::limits::STACK_BYTES;
-
-/// Bytes of `struct dpu_ctx`.
-pub const CONTEXT_BYTES: usize = 64;
 
 /// Which slot of the invocation pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +77,10 @@ pub enum Reading {
     /// Commands are out; their completions will tell.
     Waits,
     /// All is read, or reading failed: the program may go on.
-    Complete,
+    Complete {
+        /// 0 or a negative error number: what the helper returns.
+        result: i64,
+    },
     /// The read budget is spent and nothing is out any more.
     OutOfReads,
     /// The drive is lost and the driver keeps scratch from it for good: there is nothing to go
@@ -95,8 +93,6 @@ pub enum Reading {
 pub struct Invocation {
     /// Device reads made.
     pub reads: u32,
-    state: State,
-    context: [u8; CONTEXT_BYTES],
     args_max: usize,
     reply_max: usize,
     scratch_bytes: usize,
@@ -131,7 +127,7 @@ pub struct Start {
     /// Device reads it may make.
     pub read_budget: u32,
     /// Where it starts.
-    pub entry: u32,
+    pub entry: EntryKind,
     /// Seed of its random numbers.
     pub seed: u64,
     /// Scratch, and whether it must be cleared.
@@ -152,12 +148,6 @@ pub struct Held {
 }
 
 impl Invocation {
-    /// The result so far: meter units spent.
-    #[must_use]
-    pub fn instructions(&self) -> u64 {
-        self.state.spent()
-    }
-
     /// Whether commands of it are at the drive.
     #[must_use]
     pub const fn is_out(&self) -> bool {
@@ -324,8 +314,9 @@ impl Invocation {
         }
     }
 
-    /// With nothing out: copies what was bounced, and says whether the program may go on.
-    pub fn settle<D: Dma>(&mut self, dma: &mut D) -> Reading {
+    /// With nothing out: copies what was bounced, and says whether the program may go on, and with
+    /// what.
+    fn settle<D: Dma>(&mut self, dma: &mut D) -> Reading {
         if self.out > 0 {
             return Reading::Waits;
         }
@@ -350,8 +341,9 @@ impl Invocation {
             .iter()
             .all(|it| it.asked_bytes == it.plan.placed.length_bytes);
         if all || self.failed.is_some() {
-            self.state.resume(self.failed.unwrap_or(0));
-            return Reading::Complete;
+            return Reading::Complete {
+                result: self.failed.unwrap_or(0),
+            };
         }
         self.scratch = match core::mem::take(&mut self.scratch) {
             Scratch::Here(slab) => Scratch::Lent(slab.lend()),
@@ -416,7 +408,7 @@ pub enum Ran {
 #[derive(Debug)]
 pub struct Invocations {
     slots: Box<[Option<Invocation>]>,
-    stacks: Box<[[u8; STACK_BYTES]]>,
+    executions: Box<[Execution]>,
     args: Box<[[u8; ARGS_BYTES_MAX as usize]]>,
     free: Box<[u16]>,
     free_count: usize,
@@ -430,7 +422,7 @@ impl Invocations {
         let free: Vec<u16> = (0..capacity as u16).rev().collect();
         Invocations {
             slots: (0..capacity).map(|_| None).collect(),
-            stacks: vec![[0; STACK_BYTES]; capacity].into_boxed_slice(),
+            executions: (0..capacity).map(|_| Execution::IDLE).collect(),
             args: vec![[0; ARGS_BYTES_MAX as usize]; capacity].into_boxed_slice(),
             free: free.into_boxed_slice(),
             free_count: capacity,
@@ -445,24 +437,25 @@ impl Invocations {
     }
 
     /// Starts an invocation; `None` where none is free (look with [`Invocations::free`] before
-    /// taking anything for it).
+    /// taking anything for it), or the program has no such entry.
     pub fn start<D: Dma>(
         &mut self,
         start: Start,
         args: &[u8],
-        program: &Program<'_>,
+        program: &LoadedProgram,
         dma: &mut D,
     ) -> Option<InvocationIndex> {
-        self.free_count = self.free_count.checked_sub(1)?;
-        self.least_free = self.least_free.min(self.free_count);
-        let number = self.free[self.free_count];
+        let last_free = self.free_count.checked_sub(1)?;
+        let number = self.free[last_free];
         let index = usize::from(number);
-        self.stacks[index].fill(0);
-        let args_length = fill_args(&mut self.args[index], start.args_max, args);
-        let address = Memory::address;
-        let context = context_bytes(args_length, start.reply_max, start.objects);
-        let r1 = address(RegionId::Context, 0);
-        let state = State::start(program, start.entry, r1, 0, start.instruction_budget);
+        let args_bytes = fill_args(&mut self.args[index], start.args_max, args);
+        let execution = &mut self.executions[index];
+        let budget = start.instruction_budget;
+        if !execution.start(program, start.entry, args_bytes, start.objects, budget) {
+            return None;
+        }
+        self.free_count = last_free;
+        self.least_free = self.least_free.min(last_free);
         let scratch = match start.scratch {
             Some((slab, clear)) => {
                 let part = if clear {
@@ -480,8 +473,6 @@ impl Invocations {
         });
         self.slots[index] = Some(Invocation {
             reads: 0,
-            state,
-            context,
             args_max: start.args_max,
             reply_max: start.reply_max,
             scratch_bytes: start.scratch_bytes,
@@ -504,8 +495,9 @@ impl Invocations {
     pub fn run<D: Dma>(
         &mut self,
         index: InvocationIndex,
-        program: &Program<'_>,
+        program: &LoadedProgram,
         objects: &[Option<Object>],
+        maps: &mut [MapView<'_>],
         slice: u32,
         now_us: u64,
         dma: &mut D,
@@ -514,29 +506,20 @@ impl Invocations {
         let Some(invocation) = &mut self.slots[at] else {
             return Ran::Yielded;
         };
+        let (scratch, reply) = both(&mut invocation.scratch, &mut invocation.reply, dma);
+        let lent = Lent {
+            args: &self.args[at][..invocation.args_max],
+            reply: shortened(reply, invocation.reply_max),
+            scratch: shortened(scratch, invocation.scratch_bytes),
+        };
         let mut host = HelperHost {
             objects,
+            maps,
             now_us,
             random: &mut invocation.random,
             plan: &mut invocation.plan,
         };
-        let (scratch, reply) = both(&mut invocation.scratch, &mut invocation.reply, dma);
-        let mut memory = Memory::new()
-            .with_read(RegionId::Context, &invocation.context)
-            .with_read(RegionId::Arguments, &self.args[at][..invocation.args_max])
-            .with_write(RegionId::Reply, shortened(reply, invocation.reply_max))
-            .with_write(
-                RegionId::Scratch,
-                shortened(scratch, invocation.scratch_bytes),
-            )
-            .with_write(RegionId::Stack, &mut self.stacks[at]);
-        match run(
-            program,
-            &mut invocation.state,
-            &mut memory,
-            &mut host,
-            slice,
-        ) {
+        match self.executions[at].run(program, lent, &mut host, slice) {
             Outcome::Exit { r0 } => Ran::Exit(r0 as i32),
             Outcome::Waiting => {
                 invocation.begin_reading();
@@ -548,6 +531,22 @@ impl Invocations {
             }
             Outcome::Fault(fault) => Ran::Fault(fault),
         }
+    }
+
+    /// With nothing of it out: whether its program may go on.
+    pub fn settle<D: Dma>(&mut self, index: InvocationIndex, dma: &mut D) -> Reading {
+        let reading = self[index].settle(dma);
+        if let Reading::Complete { result } = reading {
+            self.executions[usize::from(index.0)].resume(result);
+        }
+        reading
+    }
+
+    /// Meter units that an invocation has spent.
+    #[must_use]
+    pub fn spent(&self, index: InvocationIndex) -> u64 {
+        let execution = self.executions.get(usize::from(index.0));
+        execution.map_or(0, Execution::spent)
     }
 
     /// Ends an invocation; what it held, the reply memory apart, which must have been taken.
@@ -595,39 +594,6 @@ impl IndexMut<InvocationIndex> for Invocations {
         self.get_mut(index)
             .expect("an invocation's index is held by its request until it ends")
     }
-}
-
-/// What the verifier is told of `struct dpu_ctx`: where its pointers are.
-pub const CONTEXT_LAYOUT: ContextLayout = ContextLayout {
-    bytes: CONTEXT_BYTES as u32,
-    pointers: &[
-        context_pointer(0, RegionId::Arguments, false),
-        context_pointer(8, RegionId::Reply, false),
-        context_pointer(16, RegionId::Data, false),
-        context_pointer(24, RegionId::Data, true),
-    ],
-};
-
-const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
-    ContextPointer {
-        offset,
-        region,
-        end,
-    }
-}
-
-/// `struct dpu_ctx` of `programs/include/dpu.h`, for a call with so many bytes of arguments, room
-/// for so many bytes of reply, and so many objects.
-#[must_use]
-pub fn context_bytes(args_length: usize, reply_max: usize, objects: u32) -> [u8; CONTEXT_BYTES] {
-    let mut bytes = [0; CONTEXT_BYTES];
-    let address = |region| Memory::address(region, 0).to_le_bytes();
-    bytes[0..8].copy_from_slice(&address(RegionId::Arguments));
-    bytes[8..16].copy_from_slice(&address(RegionId::Reply));
-    bytes[40..44].copy_from_slice(&(args_length as u32).to_le_bytes());
-    bytes[44..48].copy_from_slice(&(reply_max as u32).to_le_bytes());
-    bytes[52..56].copy_from_slice(&objects.to_le_bytes());
-    bytes
 }
 
 /// Copies the arguments and pads them with zeros to `args_max`; their length.

@@ -1,20 +1,29 @@
 //! Programs: uploads as they arrive, and what became of the complete ones.
 //!
-//! An upload owns a buffer from its Load until its last piece was hashed and checked, or its
-//! connection is gone. Hashing goes by quanta, a few kilobytes a turn, so that one tenant's
-//! upload is not another tenant's latency. A program that was accepted outlives the
+//! An upload owns a buffer from its Load until its last piece was hashed and its program proved or
+//! refused, or its connection is gone. Hashing goes by quanta, a few kilobytes a turn, and so does
+//! the proof, so that one tenant's upload is not another tenant's latency. There is one verifier:
+//! uploads that are hashed take turns with it and with the engine's translation, in the order of their buffers, and the greatest
+//! number of its steps bounds how long each can have it. A program that was accepted outlives the
 //! connection that brought it, and is found by name by everybody.
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use ebpf::limits::IMAGE_BYTES_MAX;
-use ebpf::{Checked, EntryKind, Image, ImageError, ImageHeader, Program, Refusal, check_image};
+use ebpf::diagnosis::Diagnosis;
+use ebpf::limits::{CODE_SLOTS_MAX, IMAGE_BYTES_MAX, KEPT_MAX};
+use ebpf::verifier::{self, Kept, Progress, Verified, Verifier};
+use ebpf::{EntryKind, Image, ImageError, ImageHeader, Isolation, Refusal, check_image};
 use protocol::limits::NAME_BYTES_MAX;
+use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
+use crate::execution::{ExecutionConfig, LoadedProgram, Translation, Unfit};
 use crate::helpers::HELPERS;
-use crate::limits::{DIGEST_QUANTUM_BYTES, PROGRAM_SLOTS_MAX, SLAB_CLASS_PAGES};
+use crate::limits::{
+    DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES, TRANSLATION_QUANTUM_SLOTS,
+};
+use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
 use crate::session::ConnectionIndex;
 use nvme_model::seam::PAGE_BYTES;
@@ -37,8 +46,16 @@ pub enum NotLoaded {
     Digest,
     /// The bytes are no image.
     Image(ImageError),
-    /// The code was refused.
+    /// The code is not sound in its structure.
     Refused(Refusal),
+    /// Its maps cannot be had.
+    Maps(MapsRefused),
+    /// The code could not be proved safe.
+    Unproved(verifier::Refusal),
+    /// It could, but for accesses that must be checked, and was to be loaded strictly.
+    Guarded(Diagnosis),
+    /// The engine cannot run it.
+    Unfit(Unfit),
     /// The image wants something this agent does not have.
     Unsupported(&'static str),
     /// Another program has that name.
@@ -56,28 +73,25 @@ pub struct StoredProgram {
     pub digest: [u8; 32],
     /// What the image declares.
     pub header: ImageHeader,
-    /// Where `dpu/call` starts.
-    pub call_entry: Option<u32>,
     /// How many instances it is attached in.
     pub instances: u32,
     /// How often it was called.
     pub calls: u64,
-    slots: Box<[u64]>,
-    checked: Checked,
+    loaded: LoadedProgram,
+    maps: ProgramMaps,
 }
 
 impl StoredProgram {
-    /// The program, ready for an engine.
+    /// The program, ready to run.
     #[must_use]
-    pub fn program(&self) -> Program<'_> {
-        let scratch = ebpf::Memory::address(ebpf::RegionId::Scratch, 0);
-        Program::new(&self.slots[..self.slots()], &self.checked, scratch)
+    pub const fn loaded(&self) -> &LoadedProgram {
+        &self.loaded
     }
 
-    /// How many 8-byte instruction slots it has.
+    /// The maps that each instance gets.
     #[must_use]
-    pub const fn slots(&self) -> usize {
-        self.checked.slots() as usize
+    pub const fn maps(&self) -> &ProgramMaps {
+        &self.maps
     }
 }
 
@@ -85,8 +99,8 @@ impl StoredProgram {
 struct Slot {
     generation: u16,
     program: Option<StoredProgram>,
-    /// Where the code of the next program of this slot goes.
-    spare: Option<Box<[u64]>>,
+    /// Where the next program of this slot goes.
+    spare: Option<(LoadedProgram, ProgramMaps)>,
 }
 
 /// An upload under way.
@@ -104,10 +118,26 @@ pub struct Upload {
     pub active_us: u64,
     name: Name,
     digest: [u8; 32],
+    /// It is refused if any of its accesses would have to be checked.
+    strict: bool,
     hashed_bytes: u32,
     hasher: Sha256,
     /// The request that brought the last piece and waits for the verdict.
     waiting: Option<RequestIndex>,
+}
+
+impl Upload {
+    const fn is_hashed(&self) -> bool {
+        self.hashed_bytes == self.total_bytes
+    }
+}
+
+/// An upload in the hands of verifier and engine.
+#[derive(Debug, Clone, Copy)]
+struct Proving {
+    upload: usize,
+    /// Once it is proved, the slot whose spare room it is translated in.
+    slot: Option<usize>,
 }
 
 /// The store.
@@ -119,28 +149,42 @@ pub struct ProgramStore {
     uploads: Box<[Option<Upload>]>,
     buffers: Box<[Box<[u8]>]>,
     uploads_peak: usize,
-    /// Uploads that are complete and not yet hashed.
+    /// Uploads that are complete and have no verdict yet.
     complete: usize,
     /// Upload whose hashing goes on next.
     turn: usize,
+    /// The upload that is being proved or translated, and the one that is looked at first after it.
+    proving: Option<Proving>,
+    next_proof: usize,
+    verifier: Box<Verifier<Box<[Kept]>>>,
+    /// The code that is about to be proved.
+    code: Box<[u64]>,
+    translation: Translation,
+    isolation: Isolation,
+    initial_bytes_max: usize,
 }
 
 impl ProgramStore {
-    /// A store for so many programs and uploads.
+    /// A store for as many programs and uploads as the limits say; none if the platform has no
+    /// memory for their code.
     #[must_use]
-    pub fn new(programs: usize, uploads: usize) -> ProgramStore {
-        let slots: Vec<Slot> = (0..programs)
-            .map(|_| Slot {
-                generation: 1,
-                program: None,
-                spare: Some(vec![0; PROGRAM_SLOTS_MAX].into_boxed_slice()),
+    pub fn new(limits: &Limits, execution: ExecutionConfig) -> Option<ProgramStore> {
+        let (programs, uploads) = (limits.programs, limits.uploads);
+        let slots: Option<Vec<Slot>> = (0..programs)
+            .map(|_| {
+                let loaded = LoadedProgram::empty(execution.engine, limits.code_bytes)?;
+                Some(Slot {
+                    generation: 1,
+                    program: None,
+                    spare: Some((loaded, ProgramMaps::empty(limits.initial_bytes))),
+                })
             })
             .collect();
         let buffers: Vec<Box<[u8]>> = (0..uploads)
             .map(|_| vec![0; IMAGE_BYTES_MAX].into_boxed_slice())
             .collect();
-        ProgramStore {
-            slots: slots.into_boxed_slice(),
+        Some(ProgramStore {
+            slots: slots?.into_boxed_slice(),
             used: 0,
             peak: 0,
             uploads: (0..uploads).map(|_| None).collect(),
@@ -148,7 +192,16 @@ impl ProgramStore {
             uploads_peak: 0,
             complete: 0,
             turn: 0,
-        }
+            proving: None,
+            next_proof: 0,
+            verifier: Box::new(Verifier::new(
+                vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice(),
+            )),
+            code: vec![0; CODE_SLOTS_MAX].into_boxed_slice(),
+            translation: Translation::IDLE,
+            isolation: execution.isolation,
+            initial_bytes_max: limits.initial_bytes,
+        })
     }
 
     /// Starts an upload; `None` where every buffer is in use.
@@ -156,20 +209,20 @@ impl ProgramStore {
         &mut self,
         connection: ConnectionIndex,
         name: Name,
-        total_bytes: u32,
-        digest: [u8; 32],
+        asked: &LoadRequest<'_>,
         now_us: u64,
     ) -> Option<UploadIndex> {
-        debug_assert!(total_bytes as usize <= IMAGE_BYTES_MAX);
+        debug_assert!(asked.total_bytes as usize <= IMAGE_BYTES_MAX);
         let index = self.uploads.iter().position(Option::is_none)?;
         self.uploads[index] = Some(Upload {
             connection,
             received_bytes: 0,
-            total_bytes,
+            total_bytes: asked.total_bytes,
             begun_us: now_us,
             active_us: now_us,
             name,
-            digest,
+            digest: asked.sha256,
+            strict: asked.strict,
             hashed_bytes: 0,
             hasher: Sha256::new(),
             waiting: None,
@@ -212,93 +265,163 @@ impl ProgramStore {
 
     /// Drops an upload; the request that waited for its verdict, if any.
     pub fn drop_upload(&mut self, index: UploadIndex) -> Option<RequestIndex> {
-        let waiting = self.uploads.get_mut(usize::from(index.0))?.take()?.waiting;
+        let at = usize::from(index.0);
+        let waiting = self.uploads.get_mut(at)?.take()?.waiting;
         self.complete -= usize::from(waiting.is_some());
+        self.proving = self.proving.filter(|proving| proving.upload != at);
         waiting
     }
 
-    /// Hashes one quantum of one complete upload. When an upload is done with, whom to tell
-    /// what.
+    /// One quantum of proving and one of hashing. When an upload is done with, whom to tell what.
     pub fn step(&mut self) -> Option<(RequestIndex, Result<ProgramIndex, NotLoaded>)> {
         if self.complete == 0 {
             return None;
         }
-        let count = self.uploads.len();
-        let at = (0..count)
-            .map(|step| (self.turn + step) % count)
-            .find(|at| {
-                self.uploads[*at]
-                    .as_ref()
-                    .is_some_and(|it| it.waiting.is_some())
-            })?;
-        self.turn = (at + 1) % count;
-        let upload = self.uploads[at].as_mut()?;
+        let (at, verdict) = self.prove().or_else(|| self.hash())?;
+        let request = self.drop_upload(UploadIndex(at as u16))?;
+        Some((request, verdict))
+    }
+
+    /// Hashes one quantum of one complete upload. The verdict, if it is not what was announced.
+    fn hash(&mut self) -> Option<(usize, Result<ProgramIndex, NotLoaded>)> {
+        let at = self.next_upload(self.turn, |it| !it.is_hashed())?;
+        self.turn = at + 1;
+        let upload = self.uploads.get_mut(at)?.as_mut()?;
         let from = upload.hashed_bytes as usize;
         let to = (from + DIGEST_QUANTUM_BYTES).min(upload.total_bytes as usize);
         upload.hasher.update(&self.buffers[at][from..to]);
         upload.hashed_bytes = to as u32;
-        if to < upload.total_bytes as usize {
+        if !upload.is_hashed() {
             return None;
         }
-        let upload = self.uploads[at].take()?;
-        let request = upload.waiting?;
-        self.complete -= 1;
-        let outcome = self.accept(at, upload);
-        Some((request, outcome))
+        let digest: [u8; 32] = upload.hasher.finalize_reset().into();
+        (digest != upload.digest).then_some((at, Err(NotLoaded::Digest)))
+    }
+
+    /// Takes the proof under way a quantum further, or begins one. The verdict, if there is one.
+    fn prove(&mut self) -> Option<(usize, Result<ProgramIndex, NotLoaded>)> {
+        let Some(Proving { upload: at, slot }) = self.proving else {
+            let at = self.next_upload(self.next_proof, Upload::is_hashed)?;
+            self.next_proof = at + 1;
+            return match self.begin_proof(at) {
+                Ok(None) => {
+                    self.proving = Some(Proving {
+                        upload: at,
+                        slot: None,
+                    });
+                    None
+                }
+                Ok(Some(known)) => Some((at, Ok(known))),
+                Err(why) => Some((at, Err(why))),
+            };
+        };
+        let verdict = match slot {
+            Some(slot) => self.translate(at, slot).transpose()?,
+            None => match self.verifier.step(PROOF_QUANTUM_STEPS) {
+                Progress::More => return None,
+                Progress::Proved => Err(self.begin_translation(at).err()?),
+                Progress::Refused(refusal) => Err(NotLoaded::Unproved(refusal)),
+            },
+        };
+        Some((at, verdict))
+    }
+
+    /// The first complete upload from a place on, round about, that is as it is wanted.
+    fn next_upload(&self, from: usize, wanted: impl Fn(&Upload) -> bool) -> Option<usize> {
+        let count = self.uploads.len();
+        let mut places = (0..count).map(|step| (from + step) % count);
+        places.find(|at| {
+            let upload = self.uploads[*at].as_ref();
+            upload.is_some_and(|it| it.waiting.is_some() && wanted(it))
+        })
+    }
+
+    /// Reads the image and checks its structure. The program, if it is here already.
+    fn begin_proof(&mut self, at: usize) -> Result<Option<ProgramIndex>, NotLoaded> {
+        let Some(upload) = &self.uploads[at] else {
+            return Err(NotLoaded::Full);
+        };
+        if let Some(index) = self.find_name(&upload.name) {
+            let known = self.at(index).filter(|it| it.digest == upload.digest);
+            let verified = known.ok_or(NotLoaded::NameTaken)?.loaded.verified();
+            return allowed(upload, verified).map(|()| Some(index));
+        }
+        if self.free_slot().is_none() {
+            return Err(NotLoaded::Full);
+        }
+        let image = image(upload, &self.buffers[at])?;
+        supported(&image)?;
+        let mut slots = 0;
+        for (to, slot) in self.code.iter_mut().zip(image.code()) {
+            *to = slot;
+            slots += 1;
+        }
+        let code = &self.code[..slots];
+        let checked = check_image(&image, code, &HELPERS).map_err(NotLoaded::Refused)?;
+        ProgramMaps::check(&image, self.initial_bytes_max).map_err(NotLoaded::Maps)?;
+        let environment =
+            ebpf::abi::environment(&image).map_err(|error| NotLoaded::Maps(error.into()))?;
+        self.verifier
+            .start(code, &checked, entries(&image), environment)
+            .map_err(NotLoaded::Unproved)?;
+        Ok(None)
+    }
+
+    /// Puts what was proved of an upload where the engine can translate it.
+    fn begin_translation(&mut self, at: usize) -> Result<(), NotLoaded> {
+        let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
+        if let Some(verified) = self.verifier.verified() {
+            allowed(upload, verified)?;
+        }
+        let index = self.free_slot().ok_or(NotLoaded::Full)?;
+        let spare = self.slots[index].spare.as_mut().ok_or(NotLoaded::Full)?;
+        let (loaded, maps) = spare;
+        maps.keep(&image(upload, &self.buffers[at])?)
+            .map_err(NotLoaded::Maps)?;
+        loaded
+            .load(&mut self.verifier, self.isolation, &mut self.translation)
+            .map_err(NotLoaded::Unfit)?;
+        self.proving = Some(Proving {
+            upload: at,
+            slot: Some(index),
+        });
+        Ok(())
+    }
+
+    /// Takes the translation under way a quantum further, and keeps the program when it is done.
+    fn translate(&mut self, at: usize, index: usize) -> Result<Option<ProgramIndex>, NotLoaded> {
+        let slot = &mut self.slots[index];
+        let (loaded, _) = slot.spare.as_mut().ok_or(NotLoaded::Full)?;
+        if !loaded
+            .translate(&mut self.translation, TRANSLATION_QUANTUM_SLOTS)
+            .map_err(NotLoaded::Unfit)?
+        {
+            return Ok(None);
+        }
+        let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
+        let header = *image(upload, &self.buffers[at])?.header();
+        slot.program = slot.spare.take().map(|(loaded, maps)| StoredProgram {
+            name: upload.name.clone(),
+            digest: upload.digest,
+            header,
+            instances: 0,
+            calls: 0,
+            loaded,
+            maps,
+        });
+        self.used += 1;
+        self.peak = self.peak.max(self.used);
+        Ok(Some(ProgramIndex(index as u16)))
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(|it| it.program.is_none())
     }
 
     /// Whether [`ProgramStore::step`] has something to do.
     #[must_use]
     pub const fn has_work(&self) -> bool {
         self.complete > 0
-    }
-
-    fn accept(&mut self, buffer: usize, upload: Upload) -> Result<ProgramIndex, NotLoaded> {
-        let digest: [u8; 32] = upload.hasher.finalize().into();
-        if digest != upload.digest {
-            return Err(NotLoaded::Digest);
-        }
-        if let Some(index) = self.find_name(&upload.name) {
-            let same = self.at(index).is_some_and(|stored| stored.digest == digest);
-            return if same {
-                Ok(index)
-            } else {
-                Err(NotLoaded::NameTaken)
-            };
-        }
-        let at = self
-            .slots
-            .iter()
-            .position(|it| it.program.is_none())
-            .ok_or(NotLoaded::Full)?;
-        let image = Image::parse(&self.buffers[buffer][..upload.total_bytes as usize])
-            .map_err(NotLoaded::Image)?;
-        supported(&image)?;
-        let slot = &mut self.slots[at];
-        let Some(mut code) = slot.spare.take() else {
-            return Err(NotLoaded::Full);
-        };
-        match check_into(&image, &mut code) {
-            Ok((checked, call_entry)) => {
-                slot.program = Some(StoredProgram {
-                    name: upload.name,
-                    digest,
-                    header: *image.header(),
-                    call_entry,
-                    instances: 0,
-                    calls: 0,
-                    slots: code,
-                    checked,
-                });
-                self.used += 1;
-                self.peak = self.peak.max(self.used);
-                Ok(ProgramIndex(at as u16))
-            }
-            Err(why) => {
-                slot.spare = Some(code);
-                Err(why)
-            }
-        }
     }
 
     /// The program of an id on the wire.
@@ -348,7 +471,7 @@ impl ProgramStore {
         {
             return false;
         }
-        slot.spare = slot.program.take().map(|program| program.slots);
+        slot.spare = slot.program.take().map(|it| (it.loaded, it.maps));
         slot.generation = slot.generation.wrapping_add(1).max(1);
         self.used -= 1;
         true
@@ -420,9 +543,6 @@ const _: () = {
 
 /// What an image may declare and this agent cannot run, said before it is tried.
 fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
-    if image.header().maps > 0 {
-        return Err(NotLoaded::Unsupported("maps are not offered by this agent"));
-    }
     if image.entry(EntryKind::Call).is_none() {
         return Err(NotLoaded::Unsupported(
             "the program has no entry SEC(\"dpu/call\")",
@@ -431,12 +551,22 @@ fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
     Ok(())
 }
 
-fn check_into(image: &Image<'_>, code: &mut [u64]) -> Result<(Checked, Option<u32>), NotLoaded> {
-    let mut count = 0;
-    for (to, slot) in code.iter_mut().zip(image.code()) {
-        *to = slot;
-        count += 1;
+/// What is proved may be loaded as strictly as it was asked for.
+fn allowed(upload: &Upload, verified: &Verified) -> Result<(), NotLoaded> {
+    match verified.guards().first() {
+        Some(guard) if upload.strict => {
+            Err(NotLoaded::Guarded(Diagnosis::of_guard(verified, guard)))
+        }
+        _ => Ok(()),
     }
-    let checked = check_image(image, &code[..count], &HELPERS).map_err(NotLoaded::Refused)?;
-    Ok((checked, image.entry(EntryKind::Call)))
+}
+
+fn image<'b>(upload: &Upload, buffer: &'b [u8]) -> Result<Image<'b>, NotLoaded> {
+    Image::parse(&buffer[..upload.total_bytes as usize]).map_err(NotLoaded::Image)
+}
+
+/// Where a program is entered.
+fn entries(image: &Image<'_>) -> heapless::Vec<(EntryKind, u32), { EntryKind::ALL.len() }> {
+    let found = |kind| Some((kind, image.entry(kind)?));
+    EntryKind::ALL.into_iter().filter_map(found).collect()
 }

@@ -36,6 +36,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// What is found in no code.
+    pub(crate) const EMPTY: Checked = Checked {
+        functions: Vec::new(),
+        slots: 0,
+    };
+
     /// The functions, by rising start; together they are the whole code.
     pub fn functions(&self) -> &[Function] {
         &self.functions

@@ -28,11 +28,13 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod abi;
 pub mod access;
 #[cfg(feature = "asm")]
 pub mod asm;
 pub mod check;
 pub mod decode;
+pub mod diagnosis;
 mod disassemble;
 pub mod engine;
 pub mod fast;

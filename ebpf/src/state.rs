@@ -1,9 +1,11 @@
 //! Where an invocation stands between runs: plain data, nothing borrowed.
 
 use crate::fault::Outcome;
+use crate::image::EntryKind;
 use crate::limits::{FRAME_BYTES, FRAMES_MAX, STACK_BYTES};
 use crate::memory::{Memory, RegionId};
 use crate::program::Program;
+use crate::verifier::{ProofId, Verified};
 
 /// r10 of the entry function: the end of the stack. Each further frame lies below its caller's.
 pub(crate) const STACK_TOP: u64 = Memory::address(RegionId::Stack, STACK_BYTES as u32);
@@ -37,6 +39,8 @@ pub struct State {
     pub(crate) pc: u32,
     pub(crate) depth: u32,
     pub(crate) phase: Phase,
+    /// The proof that it was started for, and holds for.
+    pub(crate) proof: ProofId,
 }
 
 impl State {
@@ -56,7 +60,31 @@ impl State {
             pc: entry,
             depth: 0,
             phase: Phase::Fresh,
+            proof: ProofId::NONE,
         }
+    }
+
+    /// The state before the first instruction of a verified program, at the entry of a kind, as
+    /// the proof has it: r1 is the context's address, and all else is nothing. None if there is no
+    /// such entry.
+    #[must_use]
+    pub fn start_verified(
+        verified: &Verified,
+        kind: EntryKind,
+        instruction_budget: u64,
+    ) -> Option<State> {
+        let entry = verified.entry(kind)?;
+        let r1 = Memory::address(RegionId::Context, 0);
+        let state = State::start(&verified.program(), entry, r1, 0, instruction_budget);
+        Some(State {
+            proof: verified.id(),
+            ..state
+        })
+    }
+
+    /// The proof of the program that it was started for; [`ProofId::NONE`] without one.
+    pub const fn proof(&self) -> ProofId {
+        self.proof
     }
 
     /// Ends the wait for a helper: `r0` is its result, and the program goes on behind the call.

@@ -18,29 +18,39 @@
 //! (accesses to it are guarded).
 
 mod arithmetic;
+mod branch;
+mod calls;
+#[cfg(feature = "canary")]
+pub mod canary;
+#[cfg(not(feature = "canary"))]
+#[allow(dead_code, unreachable_pub)] // Nobody takes a rule out.
+mod canary;
 mod compare;
 mod environment;
 mod fixpoint;
 mod flow;
+mod found;
 mod refusal;
 mod scalar;
+mod slack;
 #[cfg(test)]
 mod soundness;
 mod span;
 mod stack;
 mod state;
 mod tnum;
+mod touch;
 mod transfer;
 mod value;
 mod verified;
 
 pub use environment::{
-    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length,
+    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
 };
 pub use fixpoint::{Kept, Progress, Verifier};
 pub use refusal::{Refusal, RefusalKind};
 pub use scalar::Scalar;
 pub use span::Span;
 pub use tnum::Tnum;
-pub use value::{Kind, Unusable, Value};
-pub use verified::{Guard, Verified};
+pub use value::{Kind, Known, Lookup, Unusable};
+pub use verified::{Guard, ProofId, Verified};

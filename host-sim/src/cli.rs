@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use dpu_firmware::execution::{EngineKind, ExecutionConfig};
+use ebpf::Isolation;
+use ebpf::jit::Target;
+
+use crate::code;
 use crate::dataset::{Content, Dataset, cache_folder};
 use crate::duration;
 use crate::interrupt::EXIT_INTERRUPTED;
@@ -138,6 +143,67 @@ pub struct ServeArgs {
     /// Time added to each read of the simulated drive.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub drive_latency: Duration,
+
+    /// How programs are run.
+    #[command(flatten)]
+    pub execution: ExecutionArgs,
+}
+
+/// How the agent runs programs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ExecutionArgs {
+    /// What runs programs.
+    #[arg(long, value_enum, default_value_t = EngineArg::fastest())]
+    pub engine: EngineArg,
+
+    /// Leave out the masks that keep tenants from spying on each other by speculative execution.
+    #[arg(long)]
+    pub single_tenant: bool,
+}
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// The interpreter that checks every access: the slowest, and the referee of the others.
+    Checked,
+    /// The interpreter that checks only what was not proved when the program was loaded.
+    Interpreter,
+    /// Machine code, which checks only the same.
+    Jit,
+}
+
+impl EngineArg {
+    /// The fastest that this machine has.
+    pub const fn fastest() -> EngineArg {
+        if Target::HOST.is_some() {
+            EngineArg::Jit
+        } else {
+            EngineArg::Interpreter
+        }
+    }
+
+    /// The same for the agent.
+    pub const fn kind(self) -> EngineKind {
+        match self {
+            EngineArg::Checked => EngineKind::Checked,
+            EngineArg::Interpreter => EngineKind::Interpreter,
+            EngineArg::Jit => EngineKind::Jit(code::map),
+        }
+    }
+}
+
+impl ExecutionArgs {
+    /// The same for the agent.
+    pub fn config(self) -> ExecutionConfig {
+        ExecutionConfig {
+            engine: self.engine.kind(),
+            isolation: if self.single_tenant {
+                Isolation::Alone
+            } else {
+                Isolation::Shared
+            },
+        }
+    }
 }
 
 /// A further namespace of `serve`.
@@ -177,6 +243,7 @@ Network and drive:
 
 With --json the result is one object on standard output. Its keys: mismatches;
 pushdown.ops_per_s, .round_trips_per_op, .bytes_per_op, .p50_us, .p99_us, the same for remote;
+engine, and pushdown.cpu_us of a lookup with it, pushdown.cpu_us_checked in the checked interpreter;
 depth, ratio, expected_ratio, and the parts that it was calculated from.")]
 pub struct DemoArgs {
     /// Look up in this SQLite file instead of a made one.
@@ -221,6 +288,10 @@ pub struct DemoArgs {
     /// Time added to each read of the simulated drive: 10us, 80us.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub drive_latency: Duration,
+
+    /// How programs are run.
+    #[command(flatten)]
+    pub execution: ExecutionArgs,
 
     /// Another choice of keys.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -287,6 +358,12 @@ pub enum Bench {
     /// loopback TCP, still on one thread; in `served-…` the server has a thread of its own, as in
     /// `serve`. All read at random from the same 256 MiB of memory.
     Wire(WireBenchArgs),
+    /// What engines make of the same C functions: Outboard's, native code, rbpf, wasmi, Linux.
+    ///
+    /// Each works on the same bytes in turn; results are compared with native code's first. The
+    /// figure is the median time of an invocation, `ns_per_run`. At the end stand the ratios over
+    /// all workloads. Trust these: the machine's speed changes, and all are measured together.
+    Engine(EngineBenchArgs),
 }
 
 /// Arguments that every bench has.
@@ -317,6 +394,22 @@ pub struct WireBenchArgs {
     /// skipped then.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
+}
+
+/// Arguments of `bench engine`.
+#[derive(Clone, Debug, Args)]
+pub struct EngineBenchArgs {
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: BenchOutput,
+
+    /// Time to race over each workload, all together.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    pub time: Duration,
+
+    /// Other data and keys.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// An address that a host can have, and the length of its network's prefix.
@@ -502,7 +595,9 @@ mod tests {
         else {
             panic!("not bench")
         };
-        let Bench::Wire(wire) = args.bench;
+        let Bench::Wire(wire) = args.bench else {
+            panic!("it is another bench");
+        };
         assert!(wire.output.json);
         assert_eq!(wire.time, Duration::from_millis(100));
     }

@@ -38,5 +38,5 @@ pub mod world;
 pub use calibration::Calibration;
 pub use command::{DemoError, WorldSpec, command};
 pub use plan::{Plan, plan};
-pub use run::{Outcome, RunError, Setup, run};
+pub use run::{Outcome, RunError, Setup, Worlds, run};
 pub use world::{Done, Failure, WireCounters, World};

@@ -207,12 +207,14 @@ fn over_relay(
         wire: WireConfig::with_round_trip(args.rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
+        execution: args.execution.config(),
         seed: entropy(),
+        map_secret: entropy(),
         far_connections: LARGE.connections,
     };
     let mut machine = Relayed::new(config, args.listen)?;
     let address = machine.address()?;
-    run(&mut machine, &address.to_string(), interrupt, out)
+    run(args, &mut machine, &address.to_string(), interrupt, out)
 }
 
 /// The agent on a TAP interface.
@@ -299,14 +301,17 @@ fn over_tap(
         driver: DriverConfig::default(),
         boot_nonce: seed,
         seed,
+        map_secret: entropy(),
+        execution: args.execution.config(),
         board: "host-sim",
     };
     let agent = Agent::new(device, net, config).map_err(ServeError::Agent)?;
     let address = format!("{}:{AGENT_PORT}", args.tap_address.address);
-    run(&mut Tapped { agent }, &address, interrupt, out)
+    run(args, &mut Tapped { agent }, &address, interrupt, out)
 }
 
 fn run(
+    args: &ServeArgs,
     machine: &mut impl Machine,
     address: &str,
     interrupt: &Interrupt,
@@ -317,6 +322,7 @@ fn run(
     writeln!(out, "{address}")
         .and_then(|()| out.flush())
         .map_err(ServeError::Print)?;
+    eprintln!("host-sim: {}", args.execution.config());
     eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
     turn_until(machine, &clock, interrupt)?;
     finish(machine, &clock)

@@ -8,6 +8,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
 use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
@@ -39,8 +40,13 @@ pub struct SimulatorConfig {
     pub limits: Limits,
     /// The driver's deadlines.
     pub driver: DriverConfig,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
     /// What everything random follows from.
     pub seed: u64,
+    /// What the agent keys the hash functions of maps from. It must not follow from anything that
+    /// is told, as the drive epoch does from the seed.
+    pub map_secret: u64,
     /// Connections of the client-side stack.
     pub far_connections: usize,
 }
@@ -94,7 +100,9 @@ impl Simulator {
             wire: wire_config,
             limits,
             driver,
+            execution,
             seed,
+            map_secret,
             far_connections,
         } = config;
         model.arena_pages = limits.arena_pages() as u32;
@@ -132,6 +140,8 @@ impl Simulator {
                 driver,
                 boot_nonce: seed,
                 seed,
+                map_secret,
+                execution,
                 board: "host-sim",
             },
         )

@@ -1,7 +1,7 @@
 //! Bodies of replies whose status is an error: what exactly was wrong.
 
 use crate::limits::ERROR_TEXT_BYTES_MAX;
-use crate::{BadBody, decode_body};
+use crate::{BadBody, Unproved, decode_body};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,8 @@ pub enum ErrorBody {
     },
     /// Anything else worth saying.
     Other(Text),
+    /// The program could not be proved.
+    Unproved(Unproved),
 }
 
 impl ErrorBody {
@@ -129,6 +131,7 @@ impl fmt::Display for ErrorBody {
             ErrorBody::Errno(errno) => write!(f, "errno {}", errno.unsigned_abs()),
             ErrorBody::Drive { status } => write!(f, "NVMe status {status:#06x}"),
             ErrorBody::Other(text) => f.write_str(text),
+            ErrorBody::Unproved(unproved) => unproved.fmt(f),
         }
     }
 }

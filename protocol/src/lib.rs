@@ -50,6 +50,7 @@ pub mod kind;
 pub mod limits;
 pub mod message;
 pub mod status;
+pub mod unproved;
 
 pub use error::{ErrorBody, Text};
 pub use frame::{
@@ -59,3 +60,4 @@ pub use header::{Flags, FrameError, HEADER_BYTES, Header, RequestId};
 pub use hello::{AgentHello, ClientHello, Features, HELLO_BYTES, HelloError};
 pub use kind::Kind;
 pub use status::Status;
+pub use unproved::{Known, Unproved};

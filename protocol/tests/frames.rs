@@ -214,6 +214,7 @@ fn a_body_longer_than_a_frame_allows_is_not_written() {
         name: &name,
         total_bytes: 1,
         sha256: [0; 32],
+        strict: false,
     };
     let mut out = vec![0; 3 * BODY_BYTES_MAX];
     let mut header = Header::request(Kind::Load, RequestId(1));

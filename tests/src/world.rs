@@ -371,6 +371,7 @@ impl World {
             name,
             total_bytes: image.len() as u32,
             sha256: digest,
+            strict: false,
         };
         let mut last = self.ask(peer, &request, &[]);
         for (index, piece) in image.chunks(piece_bytes).enumerate() {

@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use client::Ticket;
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::SMALL;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig};
@@ -173,6 +174,7 @@ fn load(world: &mut World, peer: &mut Peer, name: &str, object: &[u8]) -> u32 {
         name,
         total_bytes: image.len() as u32,
         sha256: Sha256::digest(&image).into(),
+        strict: false,
     };
     peer.must(world, &request, &[]);
     let reply = peer.must(world, &LoadPieceRequest { offset: 0 }, &image);
@@ -303,6 +305,8 @@ fn an_agent_takes_no_more_than_its_limits_say() {
             driver: DriverConfig::default(),
             boot_nonce: 1,
             seed: 1,
+            map_secret: 2,
+            execution: ExecutionConfig::default(),
             board: "test",
         };
         BYTES.set(0);

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use client::{Budgets, Client, ClientError, Config};
-use host_sim::cli::{Exit, NamespaceArg, ServeArgs, TapAddress};
+use host_sim::cli::{EngineArg, ExecutionArgs, Exit, NamespaceArg, ServeArgs, TapAddress};
 use host_sim::interrupt::Interrupt;
 use host_sim::serve;
 use outboard_tests::world::{Image, pattern};
@@ -31,6 +31,10 @@ fn args(disk: &Path, listen: SocketAddr) -> ServeArgs {
         namespace: Vec::new(),
         rtt: Duration::ZERO,
         drive_latency: Duration::ZERO,
+        execution: ExecutionArgs {
+            engine: EngineArg::fastest(),
+            single_tenant: false,
+        },
     }
 }
 

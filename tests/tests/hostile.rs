@@ -340,6 +340,7 @@ fn all_under_way(world: &mut World, raw: PeerId) {
         name: "endless",
         total_bytes: image.len() as u32,
         sha256: sha256(&image),
+        strict: false,
     };
     world.send(raw, &frame(Kind::Load, 2, &load, &[]));
     world.send(

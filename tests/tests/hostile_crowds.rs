@@ -199,6 +199,7 @@ fn an_upload_buffer_that_is_not_used_gives_way() {
             name: "echo",
             total_bytes: image.len() as u32,
             sha256: sha256(&image),
+            strict: false,
         };
         world.ask(peer, &load, &[]).status
     };

@@ -1,5 +1,6 @@
 //! Every request about programs, done and refused: load, attach, call, detach, unload, list.
 
+use dpu_firmware::limits::{Limits, SMALL};
 use outboard_tests::world::{Image, PeerId, Settings, TINY, World, frame, image, pattern, sha256};
 use protocol::message::{
     AttachRequest, CallRequest, CloseRequest, DetachRequest, LoadPieceRequest, LoadRequest,
@@ -17,6 +18,7 @@ fn begin(world: &mut World, peer: PeerId, name: &str, image: &[u8]) -> Status {
         name,
         total_bytes: image.len() as u32,
         sha256: sha256(image),
+        strict: false,
     };
     world.ask(peer, &request, &[]).status
 }
@@ -109,6 +111,7 @@ fn what_cannot_be_loaded_is_refused_at_once() {
             name,
             total_bytes,
             sha256: [0; 32],
+            strict: false,
         };
         let reply = world.ask(peer, &request, &[]);
         assert_eq!(reply.status, status, "{name:?}, {total_bytes} bytes");
@@ -193,6 +196,7 @@ fn a_piece_that_stops_half_way_loses_its_upload_and_not_the_connection() {
         name: "one",
         total_bytes: image.len() as u32,
         sha256: sha256(&image),
+        strict: false,
     };
     world.send(raw, &frame(Kind::Load, 1, &load, &[]));
     assert_eq!(world.next_frames(raw)[0].header.status, Status::Ok);
@@ -257,7 +261,13 @@ fn the_store_has_an_end_and_begins_again_after_unload() {
 
 #[test]
 fn the_list_has_every_program_once_in_order_of_id() {
-    let mut world = World::new(Settings::default());
+    let mut world = World::new(Settings {
+        limits: Limits {
+            programs: 128,
+            ..SMALL
+        },
+        ..Settings::default()
+    });
     let peer = world.connect();
     let mut ids: Vec<u32> = (0..70)
         .map(|number| world.load(peer, &format!("p{number}"), &numbered(number)))

@@ -159,6 +159,7 @@ fn attach(world: &mut World, peer: &mut Peer, object: u32) -> u32 {
         name: "chase",
         total_bytes: image.len() as u32,
         sha256: Sha256::digest(&image).into(),
+        strict: false,
     };
     peer.must(world, &load, &[]);
     let loaded = peer.must(world, &LoadPieceRequest { offset: 0 }, &image);

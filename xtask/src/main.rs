@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod aarch64;
 mod fuzz;
 mod nostd;
 mod packages;
@@ -39,14 +40,16 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Everything: formatting, lints, documentation, programs, tests, bare-metal builds
+    /// Everything: formatting, lints, documentation, programs, tests, bare-metal builds and tests
     Test {
-        /// Leave out the builds for bare-metal aarch64
+        /// Leave out what is built for aarch64: bare metal, and the engines' tests there
         #[arg(long)]
         host_only: bool,
     },
     /// Build the no_std crates for aarch64-unknown-none
     Nostd,
+    /// Test the engines on aarch64, under qemu-user where this machine is another
+    Aarch64,
     /// Fuzz: one target of fuzz/, or each of them in turn
     Fuzz {
         /// Name of the target; all if none is given
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Programs { check } => programs::run(check),
         Task::Test { host_only } => test::run(host_only),
         Task::Nostd => nostd::run(),
+        Task::Aarch64 => aarch64::run(&mut totals::Totals::default()),
         Task::Fuzz {
             target,
             seconds,

@@ -18,7 +18,7 @@ use crate::recipe::sha256_hex;
 use crate::shell::{self, cargo, command, io, of_toolchain, root, target_folder};
 
 /// What is built for.
-const TARGET: &str = "aarch64-unknown-none";
+pub(crate) const TARGET: &str = "aarch64-unknown-none";
 /// The crates that must build without std.
 const PACKAGES: &[&str] = &["protocol", "nvme-model", "ebpf", "dpu-firmware"];
 /// Where the cut of the sources is looked for when `OUTBOARD_RUST_SRC` is not set.
@@ -26,8 +26,7 @@ const SOURCES_BESIDE: &str = "../shared/toolchain/rust-src-cut.tar.xz";
 
 /// The task.
 pub(crate) fn run() -> Outcome {
-    let mut build = way()?;
-    build.args(["--locked", "--target", TARGET]);
+    let mut build = way()?.build;
     for package in PACKAGES {
         build.args(["-p", package]);
     }
@@ -36,18 +35,36 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-/// The `cargo build` that has a core library to build with.
-fn way() -> Outcome<Command> {
+/// How to build for the target.
+pub(crate) struct Way {
+    /// The `cargo build --locked --target` that has a core library to build with.
+    pub(crate) build: Command,
+    /// The folder that it builds into.
+    pub(crate) folder: PathBuf,
+}
+
+/// The first way that is there.
+pub(crate) fn way() -> Outcome<Way> {
+    let (mut build, folder) = found()?;
+    build.args(["--locked", "--target", TARGET, "--target-dir"]);
+    build.arg(&folder);
+    Ok(Way { build, folder })
+}
+
+/// A `cargo build`, and the folder to build into.
+fn found() -> Outcome<(Command, PathBuf)> {
+    // A folder of its own for nightly, so that nothing of stable is built anew.
+    let apart = target_folder().join("nostd/build");
     if has_target(&mut command("rustc")) {
         println!("using the installed target {TARGET}");
         let mut build = cargo();
         build.arg("build");
-        return Ok(build);
+        return Ok((build, target_folder()));
     }
     let nightly = shell::has_nightly();
     if nightly && has_target(&mut of_toolchain("nightly", "rustc")) {
         println!("using the target {TARGET} of nightly");
-        return Ok(nightly_build());
+        return Ok((nightly_build(), apart));
     }
     if nightly && let Some(sources) = sources() {
         println!(
@@ -59,7 +76,7 @@ fn way() -> Outcome<Command> {
                 let mut build = nightly_build();
                 let flags = format!("--sysroot={}", sysroot.display());
                 build.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", flags);
-                return Ok(build);
+                return Ok((build, apart));
             }
             Err(sentence) => println!("that did not work: {sentence}"),
         }
@@ -68,7 +85,7 @@ fn way() -> Outcome<Command> {
         println!("using nightly and its rust-src");
         let mut build = nightly_build();
         build.arg("-Zbuild-std=core,alloc");
-        return Ok(build);
+        return Ok((build, apart));
     }
     Err(format!(
         "there is no core library for {TARGET} here: run `rustup target add {TARGET}` \
@@ -76,12 +93,9 @@ fn way() -> Outcome<Command> {
     ))
 }
 
-/// `cargo build` of nightly, in a folder of its own so that nothing of stable is built anew.
 fn nightly_build() -> Command {
     let mut build = of_toolchain("nightly", "cargo");
-    build
-        .args(["build", "--target-dir"])
-        .arg(target_folder().join("nostd/build"));
+    build.arg("build");
     build
 }
 

@@ -29,6 +29,12 @@ pub(crate) const CLANG: Tool = Tool {
     package: "clang",
 };
 
+/// Runs programs for Linux on aarch64.
+pub(crate) const QEMU_AARCH64: Tool = Tool {
+    program: "qemu-aarch64-static",
+    package: "qemu-user-static",
+};
+
 /// How long apt-get waits for a server that does not answer, in seconds, and for another one that
 /// is installing something.
 const APT_OPTIONS: &[&str] = &[

@@ -3,18 +3,19 @@
 //! All stages run, also after one has failed, so that one run tells all there is to mend. The last
 //! line has the totals: tests passed, and tests failed plus other stages that failed.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::totals::Totals;
-use crate::{Outcome, nostd, packages, programs, shell};
+use crate::{Outcome, aarch64, nostd, packages, programs, shell};
 
 /// A stage that ran.
 struct Stage {
     name: &'static str,
     took: Duration,
     outcome: Outcome,
+    /// It failed by tests that are in the totals.
+    is_counted: bool,
 }
 
 /// The task.
@@ -22,10 +23,10 @@ pub(crate) fn run(host_only: bool) -> Outcome {
     let started = Instant::now();
     let mut stages = Vec::new();
     let mut totals = Totals::default();
-    let mut stage = |name: &'static str, work: &mut dyn FnMut() -> Outcome| {
+    let mut stage = |name: &'static str, work: &mut dyn FnMut(&mut Totals) -> Outcome| {
         println!("\n=== {name} [{}]", clock(started.elapsed()));
-        let began = Instant::now();
-        let outcome = work();
+        let (began, failed) = (Instant::now(), totals.failed);
+        let outcome = work(&mut totals);
         if let Err(sentence) = &outcome {
             println!("{name} failed: {sentence}");
         }
@@ -33,27 +34,29 @@ pub(crate) fn run(host_only: bool) -> Outcome {
             name,
             took: began.elapsed(),
             outcome,
+            is_counted: totals.failed > failed,
         });
     };
 
-    stage("packages", &mut || {
+    stage("packages", &mut |_| {
         packages::ensure(&[packages::CC, packages::CLANG])
     });
-    stage("formatting", &mut || {
+    stage("formatting", &mut |_| {
         shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
     });
     if shell::has(packages::CLANG.program) {
-        stage("programs", &mut || programs::run(true));
+        stage("programs", &mut |_| programs::run(true));
     } else {
         println!("\n(programs not compiled: there is no clang)");
     }
-    stage("lints", &mut || shell::run(&mut lints()));
-    stage("documentation", &mut || shell::run(&mut documentation()));
-    stage("tests", &mut || tests(&mut totals));
+    stage("lints", &mut |_| shell::run(&mut lints()));
+    stage("documentation", &mut |_| shell::run(&mut documentation()));
+    stage("tests", &mut tests);
     if host_only {
-        println!("\n(bare-metal builds left out: --host-only)");
+        println!("\n(what is built for aarch64 is left out: --host-only)");
     } else {
-        stage("bare-metal builds", &mut nostd::run);
+        stage("bare-metal builds", &mut |_| nostd::run());
+        stage("aarch64 tests", &mut aarch64::run);
     }
     summary(&stages, totals, started.elapsed())
 }
@@ -84,30 +87,11 @@ fn documentation() -> Command {
     cargo
 }
 
-/// Runs the tests of the workspace and counts them. Of tests that pass, only the sums are printed.
+/// Runs the tests of the workspace and counts them.
 fn tests(totals: &mut Totals) -> Outcome {
     let mut cargo = shell::cargo();
-    cargo
-        .args(["test", "--workspace", "--no-fail-fast", "--locked"])
-        .stdout(Stdio::piped());
-    let mut child = cargo
-        .spawn()
-        .map_err(|error| shell::cannot_run(&cargo, &error))?;
-    let stdout = child.stdout.take().expect("it is piped");
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.map_err(|error| format!("cannot read what cargo test says: {error}"))?;
-        let line = String::from_utf8_lossy(&line);
-        totals.add_line(&line);
-        let is_quiet = line.is_empty()
-            || line.starts_with("running ")
-            || (line.starts_with("test ") && line.ends_with(" ... ok"));
-        if !is_quiet {
-            println!("{line}");
-        }
-    }
-    let status = child
-        .wait()
-        .map_err(|error| shell::cannot_run(&cargo, &error))?;
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    let status = totals.run(&mut cargo)?;
     match totals {
         Totals { failed: 1.., .. } => Err(format!("{} tests failed", totals.failed)),
         _ if !status.success() => Err(format!("`cargo test --workspace`: {status}")),
@@ -124,6 +108,7 @@ fn summary(stages: &[Stage], totals: Totals, took: Duration) -> Outcome {
         name,
         took,
         outcome,
+        is_counted,
     } in stages
     {
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
@@ -131,7 +116,7 @@ fn summary(stages: &[Stage], totals: Totals, took: Duration) -> Outcome {
         if let Err(sentence) = outcome {
             println!("    {sentence}");
             // Tests that failed are counted already; a stage that did not get that far is not.
-            failures += u64::from(*name != "tests" || totals.failed == 0);
+            failures += u64::from(!is_counted);
         }
     }
     if totals.ignored > 0 {

@@ -1,5 +1,11 @@
 //! Counts tests in what `cargo test` prints.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::Outcome;
+use crate::shell;
+
 /// How many tests passed, failed and were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -31,6 +37,28 @@ impl Totals {
             }
         }
         true
+    }
+
+    /// Runs tests and counts them. Of tests that pass, only the sums are printed.
+    pub(crate) fn run(&mut self, tests: &mut Command) -> Outcome<ExitStatus> {
+        let cannot = |error: &_, tests: &Command| shell::cannot_run(tests, error);
+        let mut child = match tests.stdout(Stdio::piped()).spawn() {
+            Ok(child) => child,
+            Err(error) => return Err(cannot(&error, tests)),
+        };
+        let stdout = child.stdout.take().expect("it is piped");
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(|error| format!("cannot read what a test says: {error}"))?;
+            let line = String::from_utf8_lossy(&line);
+            self.add_line(&line);
+            let is_quiet = line.is_empty()
+                || line.starts_with("running ")
+                || (line.starts_with("test ") && line.ends_with(" ... ok"));
+            if !is_quiet {
+                println!("{line}");
+            }
+        }
+        child.wait().map_err(|error| cannot(&error, tests))
     }
 }
 

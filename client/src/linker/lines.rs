@@ -22,6 +22,8 @@ pub struct Source {
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+    /// Where in the line, in bytes from 1; 0 where that is not known.
+    pub column: u32,
     /// The line's text.
     pub text: String,
 }
@@ -29,7 +31,10 @@ pub struct Source {
 impl std::fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.function.unwrap_or("?"))?;
-        if let Some(Source { file, line, text }) = self.source {
+        if let Some(Source {
+            file, line, text, ..
+        }) = self.source
+        {
             write!(f, " at {file}:{line}")?;
             if !text.trim().is_empty() {
                 write!(f, ": {}", text.trim())?;
@@ -74,6 +79,16 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// The lines of a file that code came from: number and text.
+    pub(super) fn of_file<'a>(&'a self, file: &'a str) -> impl Iterator<Item = (u32, &'a str)> {
+        let sources = self.sources.iter().map(|(_, source)| source);
+        sources
+            .filter(move |source| source.file == file)
+            .map(|source| (source.line, source.text.as_str()))
+    }
+}
+
 fn last_at<T>(sorted: &[(u32, T)], pc: u32) -> Option<&T> {
     let after = sorted.partition_point(|(slot, _)| *slot <= pc);
     sorted.get(after.checked_sub(1)?).map(|(_, value)| value)
@@ -111,16 +126,25 @@ fn sources(elf: &Elf<'_>, code: &Code) -> Option<Vec<(u32, Source)>> {
         for _ in 0..count {
             let mut record = Words(records.take(record_bytes.max(16))?);
             let (offset, file) = (record.u32()?, record.u32()?);
-            let (text, line) = (record.u32()?, record.u32()? >> 10);
+            let (text, place) = (record.u32()?, record.u32()?);
+            let (line, column) = (place >> 10, place & 0x3ff);
             let slot = section
                 .as_ref()
                 .and_then(|s| slot_of(code, s.index(), u64::from(offset)));
+            // Line 0 is what the compiler made of no line at all.
             if let Some(slot) = slot
+                && line > 0
                 && found.len() < SOURCE_LINES_MAX
             {
                 let string = |at| btf.string(at).unwrap_or_default();
                 let (file, text) = (string(file).to_owned(), string(text).to_owned());
-                found.push((slot, Source { file, line, text }));
+                let source = Source {
+                    file,
+                    line,
+                    column,
+                    text,
+                };
+                found.push((slot, source));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Why a session ended, and why a request was not submitted.
 
+use crate::diagnosis::{self, harmless};
 use protocol::{EncodeError, ErrorBody, FrameError, HelloError, Kind, RequestId, Status};
 use thiserror::Error;
 
@@ -87,6 +88,10 @@ pub enum SubmitError {
 pub(crate) fn aside(detail: &ErrorBody) -> String {
     match detail {
         ErrorBody::None => String::new(),
-        some => format!(" ({some})"),
+        ErrorBody::Unproved(unproved) => {
+            let diagnosis = diagnosis::diagnosis(unproved);
+            format!(" (instruction {}: {diagnosis})", diagnosis.pc)
+        }
+        some => format!(" ({})", harmless(&some.to_string())),
     }
 }

@@ -71,6 +71,12 @@ pub struct FakeAgent {
     pub in_flight_peak: usize,
     /// Programs are refused for this instruction.
     pub refuse_at: Option<u32>,
+    /// Programs are refused so.
+    pub refuse_with: Option<ErrorBody>,
+    /// What is proved of programs.
+    pub proof: Option<Proof>,
+    /// Whether the last load was to be strict.
+    pub strict: bool,
     features: Features,
     greeted: bool,
     received: Vec<u8>,
@@ -95,6 +101,9 @@ impl FakeAgent {
             notice_at: None,
             in_flight_peak: 0,
             refuse_at: None,
+            refuse_with: None,
+            proof: None,
+            strict: false,
             features: Features::NONE,
             greeted: false,
             received: Vec::new(),
@@ -314,6 +323,7 @@ impl FakeAgent {
                 if self.programs.iter().any(|(_, name, _)| name == load.name) {
                     return Err((Status::NameTaken, ErrorBody::None));
                 }
+                self.strict = load.strict;
                 let total = load.total_bytes as usize;
                 self.upload = Some((load.name.to_owned(), total, load.sha256, Vec::new()));
                 ok(&Empty {})
@@ -400,7 +410,10 @@ impl FakeAgent {
         image.extend_from_slice(payload);
         if image.len() < total {
             self.upload = Some((name, total, sha256, image));
-            return ok(&LoadReply { program: None });
+            return ok(&LoadReply {
+                program: None,
+                proof: None,
+            });
         }
         if Sha256::digest(&image)[..] != sha256[..] {
             return Err((Status::DigestMismatch, ErrorBody::None));
@@ -409,9 +422,15 @@ impl FakeAgent {
             let detail = ErrorBody::refused(pc, format_args!("no such helper"));
             return Err((Status::ProgramRefused, detail));
         }
+        if let Some(detail) = self.refuse_with.clone() {
+            return Err((Status::ProgramRefused, detail));
+        }
         let id = self.programs.last().map_or(0, |(id, ..)| *id) + 1;
         self.programs.push((id, name, image));
-        ok(&LoadReply { program: Some(id) })
+        ok(&LoadReply {
+            program: Some(id),
+            proof: self.proof,
+        })
     }
 
     fn range(

@@ -4,7 +4,7 @@ use super::output::Output;
 use super::survey::{Source, Survey};
 use super::table::Table;
 use super::target::Target;
-use super::x86_64;
+use super::{aarch64, x86_64};
 
 /// One architecture's part in a compilation.
 ///
@@ -43,12 +43,14 @@ pub(super) trait Emitter {
 
 /// The emitter of some architecture.
 pub(super) enum Backend {
+    Aarch64(aarch64::Emitter),
     X86_64(x86_64::Emitter),
 }
 
 macro_rules! each {
     ($backend:expr, $emitter:ident => $then:expr) => {
         match $backend {
+            Backend::Aarch64($emitter) => $then,
             Backend::X86_64($emitter) => $then,
         }
     };
@@ -57,12 +59,14 @@ macro_rules! each {
 impl Backend {
     pub(super) fn new(target: Target, survey: &Survey) -> Backend {
         match target {
+            Target::Aarch64 => Backend::Aarch64(aarch64::Emitter::new(survey)),
             Target::X86_64 => Backend::X86_64(x86_64::Emitter::new(survey)),
         }
     }
 
     pub(super) const fn near_bytes(target: Target) -> usize {
         match target {
+            Target::Aarch64 => aarch64::Emitter::NEAR_BYTES,
             Target::X86_64 => x86_64::Emitter::NEAR_BYTES,
         }
     }

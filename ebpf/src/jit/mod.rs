@@ -77,7 +77,9 @@
 //! flow, in a program of safe Rust; and blinding would cost an instruction and a register at every
 //! large number in the loops that this engine is for.
 
+mod aarch64;
 mod backend;
+mod caches;
 pub mod code;
 mod error;
 mod exit;
@@ -91,6 +93,7 @@ mod table;
 mod target;
 mod x86_64;
 
+pub use caches::publish;
 pub use code::CodeMemory;
 pub use error::JitError;
 pub use job::{Job, Layout};

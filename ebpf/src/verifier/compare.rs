@@ -70,6 +70,36 @@ impl Scalar {
     }
 }
 
+/// Which of two numbers is at most the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Order {
+    /// The first is; else the second.
+    pub(super) first: bool,
+    /// It is less.
+    pub(super) strict: bool,
+    /// As signed numbers.
+    pub(super) signed: bool,
+}
+
+/// What a condition says of the order of numbers where `holds` is how it turned out. Nothing is
+/// said of equal ones.
+pub(super) fn order(condition: Condition, holds: bool) -> Option<Order> {
+    let (first, or_equal, signed) = match Relation::of(condition, holds) {
+        Relation::Below { or_equal } => (true, or_equal, false),
+        Relation::Above { or_equal } => (false, or_equal, false),
+        Relation::Less { or_equal } => (true, or_equal, true),
+        Relation::Greater { or_equal } => (false, or_equal, true),
+        Relation::Equal | Relation::Different | Relation::CommonBits | Relation::NoCommonBits => {
+            return None;
+        }
+    };
+    Some(Order {
+        first,
+        strict: !or_equal,
+        signed,
+    })
+}
+
 /// What is true of two numbers where a jump leads.
 #[derive(Clone, Copy)]
 enum Relation {

@@ -1,8 +1,9 @@
 //! What a program is given to run with, as far as the proof depends on it.
 
-use crate::image::{EntryKind, ImageHeader};
-use crate::limits::{REGION_BYTES_MAX, STACK_BYTES};
-use crate::memory::RegionId;
+use crate::image::{EntryKind, Image, ImageHeader, MapSpec};
+use crate::limits::{MAPS_MAX, REGION_BYTES_MAX, STACK_BYTES};
+use crate::maps::{MapError, MapKind, MapShape};
+use crate::memory::{MapIndex, RegionId};
 
 /// A field of the context that holds an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,7 +12,8 @@ pub struct ContextPointer {
     pub offset: u32,
     /// The region it points to.
     pub region: RegionId,
-    /// It points one past the region's end, not to its start.
+    /// It points one past the region's end, not to its start. Of [`RegionId::Data`] that is all
+    /// that says how long it is, and the region must be that long for as long as the program runs.
     pub end: bool,
 }
 
@@ -56,6 +58,29 @@ pub enum Argument {
     Write(Length),
     /// The address of bytes in scratch that a device will write.
     Device(Length),
+    /// A map, by its name (a wide load with source 5).
+    Map {
+        /// The helper changes it.
+        changes: bool,
+    },
+    /// The address of a key of the map that an argument names (0 for r1 to 4 for r5).
+    MapKey(u8),
+    /// The address of bytes that become a value of the map that an argument names.
+    MapValue(u8),
+}
+
+/// What a helper returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returns {
+    /// A number.
+    Number {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+    /// The address of a value's start in the map that an argument names, or 0.
+    MapValue(u8),
 }
 
 /// A helper as the verifier knows it.
@@ -65,10 +90,8 @@ pub struct HelperSignature {
     pub id: u32,
     /// What it takes.
     pub arguments: [Argument; 5],
-    /// The least it returns.
-    pub result_min: i64,
-    /// The most it returns.
-    pub result_max: i64,
+    /// What it returns.
+    pub returns: Returns,
 }
 
 /// What the proof takes for granted: a program that is run with less was not proved.
@@ -84,10 +107,38 @@ pub struct Environment {
     pub scratch_bytes: u32,
     /// The helpers.
     pub helpers: &'static [HelperSignature],
+    /// The maps, by their index. The region of each is as long as its shape says.
+    pub maps: [Option<MapShape>; MAPS_MAX],
 }
 
 impl Environment {
-    /// What the header of an image declares, with the context and the helpers of the host.
+    /// Nothing at all.
+    pub(super) const EMPTY: Environment = Environment {
+        context: ContextLayout {
+            bytes: 0,
+            pointers: &[],
+        },
+        args_bytes: 0,
+        reply_bytes: 0,
+        scratch_bytes: 0,
+        helpers: &[],
+        maps: [None; MAPS_MAX],
+    };
+
+    /// What an image declares, with the context and the helpers of the host.
+    ///
+    /// # Errors
+    /// A map that cannot be, or too many of them.
+    pub fn of_image(
+        image: &Image<'_>,
+        context: ContextLayout,
+        helpers: &'static [HelperSignature],
+    ) -> Result<Environment, MapError> {
+        let specs = image.maps().map(|(spec, _)| spec);
+        Environment::new(image.header(), context, helpers).with_maps(specs)
+    }
+
+    /// What the header of an image declares, without maps.
     #[must_use]
     pub const fn new(
         header: &ImageHeader,
@@ -100,24 +151,85 @@ impl Environment {
             reply_bytes: header.reply_max,
             scratch_bytes: header.scratch_bytes,
             helpers,
+            maps: [None; MAPS_MAX],
         }
     }
 
-    /// The bytes of a region, where that is one number.
-    pub(super) const fn bytes(&self, region: RegionId) -> Option<u32> {
+    /// With these maps, in their order, in place of any there were.
+    ///
+    /// # Errors
+    /// A map that cannot be, or too many of them.
+    pub fn with_maps(
+        mut self,
+        specs: impl IntoIterator<Item = MapSpec>,
+    ) -> Result<Environment, MapError> {
+        self.maps = [None; MAPS_MAX];
+        for (index, spec) in specs.into_iter().enumerate() {
+            let place = self.maps.get_mut(index).ok_or(MapError::Count)?;
+            *place = Some(MapShape::of(&spec)?);
+        }
+        Ok(self)
+    }
+
+    /// The map with an index, if there is one.
+    #[must_use]
+    pub fn map(&self, index: MapIndex) -> Option<&MapShape> {
+        self.maps.get(index.get() as usize)?.as_ref()
+    }
+
+    /// The bytes of a region that a program may count on, where that is one number. A map of one
+    /// value is that value; what it is rounded up by belongs to nobody.
+    pub(super) fn bytes(&self, region: RegionId) -> Option<u32> {
         match region {
             RegionId::Context => Some(self.context.bytes),
             RegionId::Arguments => Some(self.args_bytes),
             RegionId::Reply => Some(self.reply_bytes),
-            RegionId::Data | RegionId::Map(_) => None,
+            RegionId::Data => None,
             RegionId::Scratch => Some(self.scratch_bytes),
             RegionId::Stack => Some(STACK_BYTES as u32),
+            RegionId::Map(index) => {
+                let bytes = self.map(index).map_or(0, |map| match map.entries_max() {
+                    1 => map.value_bytes(),
+                    _ => map.region_bytes(),
+                });
+                Some(bytes as u32)
+            }
         }
     }
 
     /// The most bytes a region can have.
     pub(super) fn bytes_max(&self, region: RegionId) -> u32 {
         self.bytes(region).unwrap_or(REGION_BYTES_MAX as u32)
+    }
+
+    /// True for a region that may be written.
+    pub(super) fn is_writable(&self, region: RegionId) -> bool {
+        match region {
+            RegionId::Reply | RegionId::Scratch | RegionId::Stack => true,
+            RegionId::Context | RegionId::Arguments | RegionId::Data => false,
+            RegionId::Map(index) => self.map(index).is_some_and(MapShape::programs_may_write),
+        }
+    }
+
+    /// True for a map of which each value's place is known beforehand.
+    pub(super) fn is_array(&self, index: MapIndex) -> bool {
+        self.map(index)
+            .is_some_and(|map| map.kind() == MapKind::Array)
+    }
+
+    /// Sizes at which loops may end.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = u32> {
+        let fixed = [
+            self.args_bytes,
+            self.reply_bytes,
+            self.scratch_bytes,
+            // No data is longer.
+            REGION_BYTES_MAX as u32,
+        ];
+        let of_maps = self.maps.iter().flatten();
+        fixed
+            .into_iter()
+            .chain(of_maps.flat_map(|map| [map.value_bytes() as u32, map.region_bytes() as u32]))
     }
 
     pub(super) fn helper(&self, id: u32) -> Option<&'static HelperSignature> {
@@ -129,14 +241,6 @@ impl Environment {
         let mut pointers = self.context.pointers.iter();
         pointers.find(|it| offset < it.offset + 8 && it.offset < offset + len)
     }
-}
-
-/// True for a region that may be written.
-pub(super) const fn is_writable(region: RegionId) -> bool {
-    matches!(
-        region,
-        RegionId::Reply | RegionId::Scratch | RegionId::Stack
-    )
 }
 
 /// True if an entry of that kind is given data.

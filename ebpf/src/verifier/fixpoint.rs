@@ -13,18 +13,20 @@ use core::ops::DerefMut;
 
 use heapless::Vec;
 
+use super::canary::{Rule, is_out};
 use super::environment::Environment;
 use super::flow::{Flow, decode, successors};
+use super::found::Found;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
-use super::value::Value;
-use super::verified::{Guard, Verified};
-use crate::access::{AccessPlan, Allowed};
+use super::value::{Kind, Value};
+use super::verified::{Guard, ProofId, Verified};
+use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
-use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, GUARDS_MAX, KEPT_MAX, STEPS_MAX};
+use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, KEPT_MAX, STEPS_MAX};
 use crate::memory::RegionId;
 
 /// A place for what is known at one point. The caller provides them; they hold nothing between
@@ -38,14 +40,15 @@ impl Kept {
 }
 
 /// How far a job is.
-// There is one of them at a time, and nothing to put it into a box with.
-#[allow(clippy::large_enum_variant)]
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// There is more to do.
     More,
-    /// It is done.
-    Done(Result<Verified, Refusal>),
+    /// It is done and the program proved: [`Verifier::verified`] shows it, [`Verifier::take`]
+    /// takes it away.
+    Proved,
+    /// It is done and the program refused.
+    Refused(Refusal),
 }
 
 /// The passes, in order.
@@ -53,6 +56,10 @@ pub enum Progress {
 enum Phase {
     /// There is no job.
     Idle,
+    /// There was one, and the program is proved.
+    Proved,
+    /// Looks where code goes.
+    Explore,
     /// Upwards.
     Ascend,
     /// Collects what comes back to loop heads.
@@ -61,6 +68,8 @@ enum Phase {
     Narrow(u8),
     /// Tells.
     Report,
+    /// Writes down what was found, from this slot on.
+    Conclude(u32),
 }
 
 /// A way of calls to a function.
@@ -112,61 +121,22 @@ struct At {
     pc: u32,
 }
 
-/// What was found of an access in all contexts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Found {
-    Nothing,
-    /// `at` where it is one number.
-    Proved {
-        region: RegionId,
-        at: Option<u32>,
-    },
-    Guarded(Allowed),
-}
-
-impl Found {
-    /// What holds in this context and in those before.
-    fn and(self, here: Found) -> Found {
-        match (self, here) {
-            (Found::Nothing, here) => here,
-            (
-                Found::Proved { region, at },
-                Found::Proved {
-                    region: other,
-                    at: b,
-                },
-            ) => {
-                if region == other {
-                    let at = at.filter(|at| Some(*at) == b);
-                    Found::Proved { region, at }
-                } else {
-                    // Each context stays in its own, so wherever it is, it may be there.
-                    Found::Guarded(Allowed::Any)
-                }
-            }
-            (before, here) => {
-                let region = before.region().filter(|it| Some(*it) == here.region());
-                Found::Guarded(region.map_or(Allowed::Numbers, Allowed::Only))
-            }
-        }
-    }
-
-    fn region(self) -> Option<RegionId> {
-        match self {
-            Found::Proved { region, .. } | Found::Guarded(Allowed::Only(region)) => Some(region),
-            _ => None,
-        }
-    }
-}
-
 /// Joins at a loop head before numbers are widened, and before they are given up.
 const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
 
+/// What it takes to join registers, in units of work.
+const WORK_JOIN: u32 = 4;
+/// Places on the stack that are joined for one unit, and that are copied.
+const WORK_CELLS_JOINED: u32 = 2;
+const WORK_CELLS_COPIED: u32 = 16;
+
 /// The verifier: its memory, and the job it is at.
 ///
 /// `K` is `&mut [Kept]` or `Box<[Kept]>`, as a rule of [`KEPT_MAX`] places; more are not used.
+/// It copies the code when a job starts and works on its copy alone, so that what it proves is
+/// what it hands out.
 #[derive(Debug)]
 pub struct Verifier<K> {
     kept: K,
@@ -176,21 +146,20 @@ pub struct Verifier<K> {
 #[derive(Debug)]
 struct Job {
     phase: Phase,
-    slots: [u64; CODE_SLOTS_MAX],
-    len: usize,
-    environment: Option<Environment>,
+    /// The program, and from its proof on all that was found.
+    program: Verified,
     flow: Flow,
     contexts: Vec<Context, CONTEXTS_MAX>,
     entries: [Entry; KEPT_MAX],
     /// No entry from this one on is in use.
     used: usize,
     at: Option<At>,
+    /// Units of work of the piece at hand.
+    work: u32,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
     branched: State,
-    steps: u32,
     found: [Found; CODE_SLOTS_MAX],
-    guards: Vec<Guard, GUARDS_MAX>,
     /// The states of the last pass, each before an instruction.
     #[cfg(test)]
     trace: std::vec::Vec<(u32, State)>,
@@ -211,19 +180,16 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
             kept,
             job: Job {
                 phase: Phase::Idle,
-                slots: [0; CODE_SLOTS_MAX],
-                len: 0,
-                environment: None,
+                program: Verified::EMPTY,
                 flow: Flow::EMPTY,
                 contexts: Vec::new(),
                 entries: [FREE; KEPT_MAX],
                 used: 0,
                 at: None,
+                work: 0,
                 state: State::EMPTY,
                 branched: State::EMPTY,
-                steps: 0,
-                found: [Found::Nothing; CODE_SLOTS_MAX],
-                guards: Vec::new(),
+                found: [Found::NOTHING; CODE_SLOTS_MAX],
                 #[cfg(test)]
                 trace: std::vec::Vec::new(),
             },
@@ -231,10 +197,11 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     }
 
     /// Begins a job: `slots` is code that passed the check with `checked` as the result, entered
-    /// at `entries`. What it needs of them is copied; a job that was under way is dropped.
+    /// at `entries`. They are copied, which is all that is done at once; a job that was under way
+    /// is dropped.
     ///
     /// # Errors
-    /// What can be seen at once: code that cannot be reached, or is not what was checked.
+    /// The code or an entry is not what was checked.
     pub fn start(
         &mut self,
         slots: &[u64],
@@ -244,32 +211,47 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     ) -> Result<(), Refusal> {
         self.job.phase = Phase::Idle;
         self.job.prepare(slots, checked, entries, environment)?;
-        // Where nothing leads back, one pass knows all there is to know.
-        let first = if self.job.flow.has_loops() {
-            Phase::Ascend
-        } else {
-            Phase::Report
-        };
-        self.job.start_pass(first, &mut self.kept)
+        self.job.phase = Phase::Explore;
+        Ok(())
     }
 
-    /// Goes on with the job for about `budget` instructions, and at least one. Without a job there
-    /// is always more to do.
+    /// Goes on with the job for a turn of `budget` units of work, each about what an instruction
+    /// takes that computes; at least one piece of work is done, and the last one may overdraw by
+    /// what it takes to join two states. Without a job there is always more to do.
     pub fn step(&mut self, budget: u32) -> Progress {
-        for _ in 0..budget.max(1) {
-            if self.job.phase == Phase::Idle {
-                break;
+        let mut spent = 0_u32;
+        loop {
+            match self.job.phase {
+                Phase::Idle => return Progress::More,
+                Phase::Proved => return Progress::Proved,
+                _ if spent >= budget.max(1) => return Progress::More,
+                _ => {}
             }
-            match self.job.step(&mut self.kept) {
-                Ok(None) => {}
-                Ok(Some(verified)) => return Progress::Done(Ok(verified)),
-                Err(refusal) => {
-                    self.job.phase = Phase::Idle;
-                    return Progress::Done(Err(refusal));
-                }
+            self.job.work = 1;
+            if let Err(refusal) = self.job.step(&mut self.kept) {
+                self.job.phase = Phase::Idle;
+                return Progress::Refused(refusal);
             }
+            spent = spent.saturating_add(self.job.work);
         }
-        Progress::More
+    }
+
+    /// What the last job proved, until it is taken away or another one starts.
+    #[must_use]
+    pub fn verified(&self) -> Option<&Verified> {
+        (self.job.phase == Phase::Proved).then_some(&self.job.program)
+    }
+
+    /// Puts what the last job proved in the place of `place`; `false` if there is nothing, and
+    /// then `place` stays what it is.
+    #[must_use]
+    pub fn take(&mut self, place: &mut Verified) -> bool {
+        let Some(verified) = self.verified() else {
+            return false;
+        };
+        place.copy_from(verified);
+        self.job.phase = Phase::Idle;
+        true
     }
 
     /// Begins a job and brings it to its end.
@@ -282,12 +264,14 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
         checked: &Checked,
         entries: impl IntoIterator<Item = (EntryKind, u32)>,
         environment: Environment,
-    ) -> Result<Verified, Refusal> {
+    ) -> Result<&Verified, Refusal> {
         self.start(slots, checked, entries, environment)?;
         // Each pass takes a bounded number of steps, so this ends.
         loop {
-            if let Progress::Done(result) = self.step(u32::MAX) {
-                return result;
+            match self.step(u32::MAX) {
+                Progress::More => {}
+                Progress::Proved => return Ok(&self.job.program),
+                Progress::Refused(refusal) => return Err(refusal),
             }
         }
     }
@@ -302,28 +286,31 @@ impl Job {
         environment: Environment,
     ) -> Result<(), Refusal> {
         let not_checked = |pc| Refusal::new(pc, RefusalKind::NotChecked, &Trail::new());
-        let place = self.slots.get_mut(..slots.len());
+        let program = &mut self.program;
+        let place = program.slots.get_mut(..slots.len());
         let place = place.filter(|it| it.len() == checked.slots() as usize);
         place.ok_or(not_checked(0))?.copy_from_slice(slots);
-        self.len = slots.len();
-        self.at = None;
-        self.steps = 0;
-        self.guards.clear();
-        #[cfg(test)]
-        self.trace.clear();
-        self.found.fill(Found::Nothing);
-        self.entries.fill(FREE);
-        self.contexts.clear();
-        let sizes = [
-            environment.args_bytes,
-            environment.reply_bytes,
-            environment.scratch_bytes,
-        ];
-        self.flow.explore(slots, checked, &sizes)?;
+        program.checked.clone_from(checked);
+        program.environment = environment;
+        program.entries.clear();
         for (entry, pc) in entries {
-            if checked.function_at(pc).is_none() {
+            let known = checked.function_at(pc).is_some();
+            let place = program.entries.push((entry, pc));
+            if !known || place.is_err() {
                 return Err(not_checked(pc));
             }
+        }
+        program.steps = 0;
+        program.guards.clear();
+        self.at = None;
+        #[cfg(test)]
+        self.trace.clear();
+        self.found.fill(Found::NOTHING);
+        self.entries.fill(FREE);
+        self.contexts.clear();
+        self.flow.start(checked, environment.sizes());
+        for index in 0..self.program.entries.len() {
+            let (entry, pc) = self.program.entries[index];
             let context = Context {
                 parent: self.contexts.len() as u8,
                 depth: 0,
@@ -333,10 +320,25 @@ impl Job {
             };
             self.add_context(context, pc)?;
         }
-        let starts: Vec<u32, CONTEXTS_MAX> = self.contexts.iter().map(|it| it.pc).collect();
-        Flow::check_called(slots, checked, &starts)?;
-        self.environment = Some(environment);
         Ok(())
+    }
+
+    /// One step of looking where code goes, before the first pass.
+    fn explore(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        let entries = self.program.entries.iter().map(|entry| entry.1);
+        let known = self
+            .flow
+            .step(self.program.code(), &self.program.checked, entries)?;
+        if !known {
+            return Ok(());
+        }
+        // Where nothing leads back, one pass knows all there is to know.
+        let first = if self.flow.has_loops() {
+            Phase::Ascend
+        } else {
+            Phase::Report
+        };
+        self.start_pass(first, kept)
     }
 
     fn add_context(&mut self, context: Context, pc: u32) -> Result<u8, Refusal> {
@@ -385,28 +387,35 @@ impl Job {
         Ok(())
     }
 
-    /// One instruction, or the choice of the next point.
-    fn step(&mut self, kept: &mut [Kept]) -> Result<Option<Verified>, Refusal> {
+    /// One piece of work: an instruction, or the choice of the next point.
+    fn step(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Idle | Phase::Proved => return Ok(()),
+            Phase::Explore => return self.explore(kept),
+            Phase::Conclude(pc) => {
+                self.conclude(pc);
+                return Ok(());
+            }
+            _ => {}
+        }
         if let Some(at) = self.at {
-            return self.interpret(at, kept).map(|()| None);
+            return self.interpret(at, kept);
         }
         if let Some(index) = self.next_pending() {
             self.pick(index, kept);
-            return Ok(None);
+            return Ok(());
         }
         let next = match self.phase {
-            Phase::Idle => return Ok(None),
             Phase::Ascend => Phase::Collect,
             Phase::Collect => Phase::Narrow(1),
             Phase::Narrow(pass) if pass < NARROW_PASSES => Phase::Narrow(pass + 1),
             Phase::Narrow(_) => Phase::Report,
-            Phase::Report => {
-                self.phase = Phase::Idle;
-                return Ok(Some(self.verdict()));
+            _ => {
+                self.phase = Phase::Conclude(0);
+                return Ok(());
             }
         };
-        self.start_pass(next, kept)?;
-        Ok(None)
+        self.start_pass(next, kept)
     }
 
     /// The pending point that nothing pending leads to: in the deepest function, the first one.
@@ -416,7 +425,7 @@ impl Job {
         let order = |(_, entry): &(usize, &Entry)| {
             let depth = self.contexts.get(usize::from(entry.context));
             let depth = depth.map_or(0, |context| context.depth);
-            (u8::MAX - depth, entry.context, self.flow.rank(entry.pc))
+            (u8::MAX - depth, entry.context, self.flow.rank_of(entry.pc))
         };
         pending.min_by_key(order).map(|(index, _)| index)
     }
@@ -425,6 +434,7 @@ impl Job {
         let (Some(entry), Some(kept)) = (self.entries.get_mut(index), kept.get(index)) else {
             return;
         };
+        self.work += kept.0.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.state.copy_from(&kept.0);
         self.at = Some(At {
             context: entry.context,
@@ -432,8 +442,8 @@ impl Job {
             pc: entry.pc,
         });
         entry.pending = false;
-        let keeps = matches!(self.phase, Phase::Ascend | Phase::Collect);
-        if !(keeps && self.flow.is_meeting(entry.pc)) {
+        // Only on the way up is a point come to again, and only in loops.
+        if !(self.phase == Phase::Ascend && self.flow.is_kept(entry.pc)) {
             *entry = FREE;
         }
     }
@@ -448,11 +458,11 @@ impl Job {
         branched: bool,
     ) -> Result<(), Refusal> {
         let collects = matches!(self.phase, Phase::Collect | Phase::Narrow(_));
-        let meeting = self.flow.is_meeting(pc);
         let role = match (self.phase, back) {
+            (_, true) if is_out(Rule::Loop) => return Ok(()),
             (Phase::Report, true) => return Ok(()),
             // It is there already, and was found to hold.
-            (Phase::Collect, false) if meeting => return Ok(()),
+            (Phase::Collect, false) if self.flow.is_kept(pc) => return Ok(()),
             (_, true) if collects => Role::Back,
             _ => Role::Enter,
         };
@@ -479,6 +489,7 @@ impl Job {
                 }
                 _ => Join::GiveUp,
             };
+            self.work += WORK_JOIN + state.stack.cells.len() as u32 / WORK_CELLS_JOINED;
             if place.0.join(state, how) {
                 entry.changes = entry.changes.saturating_add(1);
                 entry.pending = role == Role::Enter;
@@ -501,6 +512,7 @@ impl Job {
             changes: 0,
             pc,
         };
+        self.work += state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         place.0.copy_from(state);
         Ok(())
     }
@@ -524,18 +536,17 @@ impl Job {
     }
 
     fn is_back(&self, leader: u32, target: u32) -> bool {
-        self.flow.rank(target) <= self.flow.rank(leader)
+        self.flow.rank_of(target) <= self.flow.rank_of(leader)
     }
 
     /// One instruction.
     fn interpret(&mut self, at: At, kept: &mut [Kept]) -> Result<(), Refusal> {
-        self.steps += 1;
-        if self.steps > STEPS_MAX {
+        self.program.steps += 1;
+        if self.program.steps > STEPS_MAX {
             let why = RefusalKind::TooManySteps;
             return Err(Refusal::new(at.pc, why, &self.state.trail));
         }
-        let code = self.slots.get(..self.len).unwrap_or_default();
-        let Some(instruction) = decode(code, at.pc) else {
+        let Some(instruction) = decode(self.program.code(), at.pc) else {
             let why = RefusalKind::NotChecked;
             return Err(Refusal::new(at.pc, why, &self.state.trail));
         };
@@ -585,9 +596,10 @@ impl Job {
             &mut self.state
         };
         let context = self.contexts.get(usize::from(at.context));
-        let (Some(environment), Some(context)) = (&self.environment, context) else {
+        let Some(context) = context else {
             return Err(Refusal::new(at.pc, RefusalKind::NotChecked, &state.trail));
         };
+        let environment = &self.program.environment;
         let mut transfer = Transfer {
             state,
             environment,
@@ -604,8 +616,17 @@ impl Job {
                 return Err(refusal);
             }
             if let Some(seen) = seen {
-                let bytes = environment.bytes(seen.region);
-                self.record(at.pc, &seen, bytes);
+                let recorded = self.record(at.pc, &seen);
+                recorded.map_err(|why| {
+                    let trail = if branched {
+                        &self.branched.trail
+                    } else {
+                        &self.state.trail
+                    };
+                    let mut refusal = Refusal::new(at.pc, why, trail);
+                    refusal.register = Some((seen.register, seen.value.known()));
+                    refusal
+                })?;
             }
         }
         Ok(result)
@@ -628,6 +649,7 @@ impl Job {
             return Ok(());
         };
         let to = successors(at.pc, instruction);
+        self.work += self.state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.branched.copy_from(&self.state);
         self.branched.note_jump(at.pc);
         let taken = self.transfer(at, true, |transfer| {
@@ -694,59 +716,55 @@ impl Job {
         self.push(context.parent, context.pc + 1, back, kept, false)
     }
 
-    fn record(&mut self, pc: u32, seen: &Seen, bytes: Option<u32>) {
+    fn record(&mut self, pc: u32, seen: &Seen) -> Result<(), RefusalKind> {
         let Some(found) = self.found.get_mut(pc as usize) else {
-            return;
+            return Ok(());
         };
         let region = seen.region;
-        let single = seen.at.single().and_then(|at| u32::try_from(at).ok());
-        let here = if seen.proved {
-            Found::Proved { region, at: single }
-        } else {
-            Found::Guarded(Allowed::Only(region))
-        };
-        let was_guarded = matches!(*found, Found::Guarded(_));
-        *found = found.and(here);
-        if matches!(*found, Found::Guarded(_)) && !was_guarded {
+        // Where a value lies in its map is not known beforehand.
+        let counted = matches!(seen.value.kind, Kind::Pointer(_));
+        let single = seen.at.single().filter(|_| counted);
+        let single = single.and_then(|at| u32::try_from(at).ok());
+        let was_guarded = found.is_guarded();
+        found
+            .add(region, single, seen.proved)
+            .map_err(|_| RefusalKind::SeveralRegions { region })?;
+        if found.is_guarded() && !was_guarded {
             // They are counted however many there are.
-            let _ = self.guards.push(Guard {
+            let _ = self.program.guards.push(Guard {
                 pc,
                 register: seen.register,
                 region,
                 at: seen.at,
-                bytes,
+                bytes: seen.bytes,
             });
         }
+        Ok(())
     }
 
-    fn verdict(&mut self) -> Verified {
-        let mut verified = Verified {
-            plan: AccessPlan::all_guarded(),
-            proved: 0,
-            guarded: 0,
-            unreached: 0,
-            steps: self.steps,
-            guards: self.guards.clone(),
-        };
-        let code = self.slots.get(..self.len).unwrap_or_default();
-        let mut pc = 0;
-        while let Some(instruction) = decode(code, pc) {
-            let found = self.found.get(pc as usize).copied();
-            match found {
-                _ if !is_access(&instruction) => {}
-                Some(Found::Proved { region, at }) => {
-                    verified.plan.prove(pc, region, at.is_some());
-                    verified.proved += 1;
-                }
-                Some(Found::Guarded(allowed)) => {
-                    verified.plan.guard(pc, allowed);
-                    verified.guarded += 1;
-                }
-                _ => verified.unreached += 1,
-            }
-            pc += instruction.slots() as u32;
+    /// Writes down what was found of the access at a slot, and goes on behind it.
+    fn conclude(&mut self, pc: u32) {
+        let program = &mut self.program;
+        if pc == 0 {
+            program.plan = AccessPlan::all_guarded();
+            (program.proved, program.guarded, program.unreached) = (0, 0, 0);
         }
-        verified
+        let Some(instruction) = decode(program.code(), pc) else {
+            program.id = ProofId::fresh();
+            self.phase = Phase::Proved;
+            return;
+        };
+        if is_access(&instruction) {
+            let found = self.found.get(pc as usize).copied();
+            let found = found.unwrap_or(Found::NOTHING);
+            found.note(&mut program.plan, pc);
+            match found.access() {
+                Some(Access::Proved { .. }) => program.proved += 1,
+                Some(Access::Guarded(_)) => program.guarded += 1,
+                None => program.unreached += 1,
+            }
+        }
+        self.phase = Phase::Conclude(pc + instruction.slots() as u32);
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::state::Trail;
-use super::value::Value;
+use super::value::Known;
 use crate::instruction::Register;
 use crate::limits::{CELLS_MAX, CONTEXTS_MAX, FRAMES_MAX, STEPS_MAX, TRAIL_MAX};
 use crate::memory::{RegionId, Right};
@@ -16,7 +16,7 @@ pub struct Refusal {
     /// What is wrong with it.
     pub why: RefusalKind,
     /// The register it is about, and what is known of it.
-    pub register: Option<(Register, Value)>,
+    pub register: Option<(Register, Known)>,
     /// The last jumps on the way there, in order.
     pub trail: heapless::Vec<u16, TRAIL_MAX, u8>,
 }
@@ -48,6 +48,13 @@ pub enum RefusalKind {
         /// What was to be done.
         right: Right,
     },
+    /// The same access is to one region on one way and to another on another, one of them holds
+    /// addresses, and it is not sure to stay inside: no check when it runs could keep it from
+    /// taking an address apart.
+    SeveralRegions {
+        /// The region that it was to at last.
+        region: RegionId,
+    },
     /// Bytes of the stack are read that nothing was put in.
     StackNotWritten {
         /// The first byte, from the frame's end (so negative).
@@ -77,6 +84,11 @@ pub enum RefusalKind {
         /// Where it is.
         region: RegionId,
     },
+    /// A helper is given a buffer that may lie in another region than the one its pointer is to.
+    BufferStrays {
+        /// Which argument, from 1.
+        argument: u8,
+    },
     /// A helper is given a buffer on the stack whose place or length is not one number.
     BufferPlace {
         /// Which argument, from 1.
@@ -87,8 +99,20 @@ pub enum RefusalKind {
         /// Its number.
         helper: u32,
     },
-    /// Maps are not offered.
-    NoMaps,
+    /// What may be the address of a value is used as one before it was compared with 0.
+    MaybeNull,
+    /// A map's name was needed.
+    NotAMap,
+    /// There is no such map.
+    NoMap {
+        /// Its index.
+        index: u32,
+    },
+    /// The place of a value is named in a map that is no array.
+    NotGlobal {
+        /// The map's index.
+        index: u32,
+    },
     /// Calls nest too deep.
     CallDepth,
     /// There are too many ways by calls.
@@ -105,6 +129,9 @@ pub enum RefusalKind {
     /// The code is not the code that was checked.
     NotChecked,
 }
+
+/// It is handed up through many results.
+const _: () = assert!(size_of::<Refusal>() <= 120);
 
 impl Refusal {
     pub(super) fn new(pc: u32, why: RefusalKind, trail: &Trail) -> Refusal {
@@ -163,6 +190,11 @@ impl fmt::Display for RefusalKind {
                     "{verb} {len} byte{plural} outside of {name}, which has {bytes}"
                 )
             }
+            RefusalKind::SeveralRegions { region } => write!(
+                f,
+                "is to {} here and to another region on another way, and not sure to stay inside",
+                region.name()
+            ),
             RefusalKind::StackNotWritten { offset } => {
                 write!(f, "reads the stack at r10{offset:+}, where nothing was put")
             }
@@ -186,6 +218,10 @@ impl fmt::Display for RefusalKind {
             RefusalKind::BufferRegion { argument, region } => {
                 write!(f, "argument {argument} may not lie in {}", region.name())
             }
+            RefusalKind::BufferStrays { argument } => write!(
+                f,
+                "argument {argument} may be so far from its region that it lies in another"
+            ),
             RefusalKind::BufferPlace { argument } => write!(
                 f,
                 "argument {argument} lies on the stack, and its place and length are not fixed"
@@ -193,7 +229,14 @@ impl fmt::Display for RefusalKind {
             RefusalKind::UnknownHelper { helper } => {
                 write!(f, "nothing is known of helper {helper:#x}")
             }
-            RefusalKind::NoMaps => f.write_str("maps are not offered"),
+            RefusalKind::MaybeNull => {
+                f.write_str("uses what a lookup gave before it is compared with null")
+            }
+            RefusalKind::NotAMap => f.write_str("needs the name of a map"),
+            RefusalKind::NoMap { index } => write!(f, "there is no map {index}"),
+            RefusalKind::NotGlobal { index } => {
+                write!(f, "names a place in map {index}, which is no array")
+            }
             RefusalKind::CallDepth => write!(f, "calls nest more than {FRAMES_MAX} deep"),
             RefusalKind::TooManyContexts => {
                 write!(f, "functions are called in more than {CONTEXTS_MAX} ways")

@@ -10,7 +10,9 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use super::environment::{Argument, ContextLayout, ContextPointer, Environment, HelperSignature};
+use super::environment::{
+    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Returns,
+};
 use super::fixpoint::{Kept, Verifier};
 use super::flow::decode;
 use super::state::State as Abstract;
@@ -35,6 +37,8 @@ const ARGS_BYTES: u32 = 40;
 const REPLY_BYTES: u32 = 24;
 const SCRATCH_BYTES: u32 = 64;
 const HELPER: u32 = 5;
+const VALUES: u64 = 3;
+const VALUE_STRIDE: u64 = 24;
 
 const SPECS: [HelperSpec; 1] = [HelperSpec {
     id: HELPER,
@@ -45,8 +49,7 @@ const SPECS: [HelperSpec; 1] = [HelperSpec {
 const SIGNATURES: [HelperSignature; 1] = [HelperSignature {
     id: HELPER,
     arguments: [Argument::Unused; 5],
-    result_min: -5,
-    result_max: 70,
+    returns: Returns::Number { min: -5, max: 70 },
 }];
 
 const fn pointer(offset: u32, region: RegionId) -> ContextPointer {
@@ -398,25 +401,32 @@ impl Host for Numbers<'_> {
 struct Proof<'a> {
     slots: &'a [u64],
     checked: &'a Checked,
-    verified: Verified,
+    verified: &'a Verified,
     trace: &'a [(u32, Abstract)],
 }
 
 fn describes(value: &Value, number: u64) -> bool {
-    match value.kind() {
+    match value.kind {
         Kind::Unusable(_) => true,
-        Kind::Number => value.scalar().contains(number),
+        Kind::Number => value.number.contains(number),
         Kind::Pointer(region) => {
             let offset = number.wrapping_sub(Memory::address(region, 0));
-            value.scalar().contains(offset)
+            value.number.contains(offset)
+        }
+        Kind::Map(map) => number == map.handle(),
+        Kind::MapValue { map, or_null, .. } => {
+            let start = Memory::address(RegionId::Map(map), 0);
+            let at = |value: u64| number.wrapping_sub(start + value * VALUE_STRIDE);
+            let mut places = (0..VALUES).map(at);
+            (or_null && number == 0) || places.any(|at| value.number.contains(at))
         }
     }
 }
 
 /// What a value's number is, where it has one.
 fn plain(value: &Value, number: u64) -> Option<u64> {
-    match value.kind() {
-        Kind::Unusable(_) => None,
+    match value.kind {
+        Kind::Unusable(_) | Kind::Map(_) | Kind::MapValue { .. } => None,
         Kind::Number => Some(number),
         Kind::Pointer(region) => Some(number.wrapping_sub(Memory::address(region, 0))),
     }
@@ -444,7 +454,7 @@ fn mismatch(state: &Abstract, run: &State, stack: &[u8]) -> Option<String> {
     }
     for (name, value, number) in &all {
         if !describes(value, *number) {
-            return Some(format!("{name} is {number:#x}, but {value}"));
+            return Some(format!("{name} is {number:#x}, but {}", value.known()));
         }
         for (other_name, other, other_number) in &all {
             if value.id == 0 || value.id != other.id {
@@ -561,10 +571,11 @@ fn what_is_proved_of_programs_by_chance_is_true() {
         passed += 1;
         proved += verified.proved();
         guarded += verified.guarded();
+        let verified = verified.clone();
         let proof = Proof {
             slots: &slots,
             checked: &checked,
-            verified,
+            verified: &verified,
             trace: verifier.trace(),
         };
         let story = format!("program {number}\n{}", text(&slots));

@@ -156,14 +156,9 @@ impl Stack {
         Some(self.cells.remove(index).value)
     }
 
-    /// Something was written somewhere: no cell holds what it did, and pointers may be broken.
-    pub(super) fn forget_all(&mut self) {
-        self.forget(0, STACK_BYTES);
-    }
-
     /// Anything was written anywhere: nothing may be read.
     pub(super) fn lose(&mut self) {
-        self.forget_all();
+        self.forget(0, STACK_BYTES);
         self.initialised.fill(0);
     }
 

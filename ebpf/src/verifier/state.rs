@@ -2,11 +2,12 @@
 
 use heapless::Vec;
 
+use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
 use super::stack::{Full, Stack};
-use super::value::{Unusable, Value, ValueId};
+use super::value::{Kind, Lookup, Slack, Unusable, Value, ValueId};
 use crate::instruction::Register;
-use crate::limits::{CELLS_MAX, FRAME_BYTES, STACK_BYTES, TRAIL_MAX};
+use crate::limits::{CELLS_MAX, FRAME_BYTES, REGION_BYTES_MAX, STACK_BYTES, TRAIL_MAX};
 
 /// The jumps that led somewhere, the last ones only.
 pub(super) type Trail = Vec<u16, TRAIL_MAX, u8>;
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) stack: Stack,
     pub(super) depth: u32,
     pub(super) trail: Trail,
+    /// The data has at least so many bytes.
+    pub(super) data_min: u32,
     next_id: ValueId,
 }
 
@@ -44,6 +47,7 @@ impl State {
         stack: Stack::EMPTY,
         depth: 0,
         trail: Vec::new(),
+        data_min: 0,
         next_id: 1,
     };
 
@@ -53,6 +57,7 @@ impl State {
         self.stack.copy_from(&other.stack);
         self.depth = other.depth;
         self.trail.clone_from(&other.trail);
+        self.data_min = other.data_min;
         self.next_id = other.next_id;
     }
 
@@ -73,7 +78,7 @@ impl State {
     /// The value of a register, for a copy: both will be known to be one.
     pub(super) fn share(&mut self, register: Register) -> Value {
         let mut value = self.get(register);
-        if value.id == 0 && value.number.single().is_none() && !value.is_unusable() {
+        if value.id == 0 && value.may_be_learnt_of() {
             value.id = self.new_id();
             value.delta = 0;
             self.set(register, value);
@@ -116,9 +121,9 @@ impl State {
 
     /// Tells all that are the same as a value what became known of it.
     fn spread(&mut self, id: ValueId, delta: u64, number: &Scalar) -> bool {
-        let cells = self.stack.cells.iter_mut().map(|cell| &mut cell.value);
-        for value in self.registers.iter_mut().chain(cells) {
-            if value.id != id || value.is_unusable() {
+        for value in self.values_mut() {
+            // What may be 0 for want of an address has no number then.
+            if value.id != id || value.is_unusable() || value.is_null_or_value() {
                 continue;
             }
             let distance = Scalar::constant(value.delta.wrapping_sub(delta));
@@ -134,6 +139,79 @@ impl State {
             }
         }
         true
+    }
+
+    /// Learns that a register's number has slack, and all that are the same as it.
+    pub(super) fn learn_slack(&mut self, register: Register, slack: Slack) {
+        let value = self.get(register);
+        if !value.is_measured() || slack <= value.slack(self.data_min) {
+            return;
+        }
+        let value = value.with_slack(slack);
+        self.set(register, value);
+        self.learn_length(register);
+        if value.id == 0 {
+            return;
+        }
+        for other in self.values_mut() {
+            if other.id != value.id || !other.is_measured() {
+                continue;
+            }
+            let distance = other.delta.wrapping_sub(value.delta) as i64;
+            // Their numbers differ by that much if nothing wraps between them.
+            let plain = |number: i64| number.checked_add(distance).is_some();
+            if plain(value.number.signed().min) && plain(value.most()) {
+                let learnt = slack.less(distance);
+                *other = other.with_slack(learnt.max(other.slack));
+            }
+        }
+    }
+
+    /// Learns of the data's length what a register tells: its least and its slack are within it.
+    pub(super) fn learn_length(&mut self, register: Register) {
+        let value = self.get(register);
+        if let Some(slack) = value.slack.get() {
+            let end = value.number.signed().min.saturating_add(slack);
+            let end = end.clamp(0, REGION_BYTES_MAX as i64);
+            self.data_min = self.data_min.max(end as u32);
+        }
+    }
+
+    /// Learns whether a register that holds an address or 0 holds 0, and its copies with it.
+    pub(super) fn learn_null(&mut self, register: Register, is_null: bool) {
+        let value = self.get(register);
+        let learnt = |mut it: Value| {
+            if is_null {
+                return Value::constant(0);
+            }
+            if let Kind::MapValue { or_null, .. } = &mut it.kind {
+                *or_null = false;
+            }
+            it
+        };
+        self.set(register, learnt(value));
+        for other in self.values_mut() {
+            if value.id != 0 && other.id == value.id && other.is_null_or_value() {
+                *other = learnt(*other);
+            }
+        }
+    }
+
+    /// A lookup is made again: what it gave before is in some value, and no more is known.
+    pub(super) fn retire(&mut self, again: Lookup) {
+        for value in self.values_mut() {
+            if let Kind::MapValue { lookup, .. } = &mut value.kind
+                && *lookup == again
+            {
+                *lookup = 0;
+            }
+        }
+    }
+
+    /// All values there are.
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        let cells = self.stack.cells.iter_mut().map(|cell| &mut cell.value);
+        self.registers.iter_mut().chain(cells)
     }
 
     /// Remembers a jump for the story of a refusal.
@@ -186,9 +264,11 @@ impl State {
             known: Vec::new(),
             next: &mut self.next_id,
         };
-        let mut changed = false;
+        let mut changed = other.data_min < self.data_min;
+        let data_min = (self.data_min, other.data_min);
+        self.data_min = data_min.0.min(data_min.1);
         for (ours, theirs) in self.registers.iter_mut().zip(&other.registers) {
-            changed |= join_value(ours, theirs, how, &mut identities);
+            changed |= join_value(ours, theirs, data_min, how, &mut identities);
         }
         changed |= self.stack.join_initialised(&other.stack);
         // Cells of both stay; what the other has not is forgotten.
@@ -198,7 +278,7 @@ impl State {
             let theirs = other.stack.cell_at(at).filter(|it| it.len == cell.len);
             let mut value = cell.value;
             let kept = theirs.is_some_and(|theirs| {
-                changed |= join_value(&mut value, &theirs.value, how, &mut identities);
+                changed |= join_value(&mut value, &theirs.value, data_min, how, &mut identities);
                 !value.is_unusable()
             });
             if kept {
@@ -237,33 +317,86 @@ const fn saved_at(depth: u32, register: usize) -> usize {
 fn join_value(
     ours: &mut Value,
     theirs: &Value,
+    data_min: (u32, u32),
     how: Join<'_>,
     identities: &mut Identities<'_>,
 ) -> bool {
-    if ours.kind != theirs.kind {
-        let before = *ours;
+    let before = *ours;
+    let Some(kind) = join_kind(ours, theirs) else {
         *ours = Value::unusable(Unusable::Mixed);
         return *ours != before;
-    }
+    };
     if ours.is_unusable() {
         return false;
     }
     let (id, delta) = identities.of(ours, theirs);
+    // The number of what is 0 for want of an address says nothing.
+    let (mine, other) = match (ours.kind, theirs.kind) {
+        (Kind::Number, Kind::MapValue { .. }) => (&theirs.number, &theirs.number),
+        (Kind::MapValue { .. }, Kind::Number) => (&ours.number, &ours.number),
+        _ => (&ours.number, &theirs.number),
+    };
     let number = match how {
-        Join::Plain => ours.number.join(&theirs.number),
-        Join::Widen(thresholds) => ours.number.widen(&theirs.number, thresholds),
-        Join::GiveUp if ours.number.includes(&theirs.number) => ours.number,
+        _ if is_out(Rule::Join) => *mine,
+        Join::Plain => mine.join(other),
+        Join::Widen(thresholds) => mine.widen(other, thresholds),
+        Join::GiveUp if mine.includes(other) => *mine,
         Join::GiveUp => Scalar::UNKNOWN,
     };
     let number = number.tightened().unwrap_or(Scalar::UNKNOWN);
-    let changed = number != ours.number || id != ours.id;
+    let slack = ours.slack(data_min.0);
+    let slack = match slack.min(theirs.slack(data_min.1)) {
+        // It would go on getting less.
+        less if how != Join::Plain && less < slack => Slack::NONE,
+        slack => slack,
+    };
     *ours = Value {
-        kind: ours.kind,
+        kind,
         id,
         delta,
         number,
-    };
-    changed
+        slack: Slack::NONE,
+    }
+    .with_slack(slack);
+    let same = (before.kind, before.id, before.number) == (kind, id, number);
+    !same || ours.slack < before.slack
+}
+
+/// What sort of thing a value is that is one or the other; `None` if it may not be used.
+fn join_kind(one: &Value, other: &Value) -> Option<Kind> {
+    if one.kind == other.kind {
+        return Some(one.kind);
+    }
+    let is_null = |value: &Value| value.kind == Kind::Number && value.number.single() == Some(0);
+    match (one.kind, other.kind) {
+        (
+            Kind::MapValue {
+                map,
+                or_null,
+                lookup,
+            },
+            Kind::MapValue {
+                map: other_map,
+                or_null: or_other,
+                lookup: other_lookup,
+            },
+        ) if map == other_map => Some(Kind::MapValue {
+            map,
+            or_null: or_null || or_other,
+            lookup: if lookup == other_lookup { lookup } else { 0 },
+        }),
+        (Kind::MapValue { map, lookup, .. }, _) if is_null(other) => Some(Kind::MapValue {
+            map,
+            or_null: true,
+            lookup,
+        }),
+        (_, Kind::MapValue { map, lookup, .. }) if is_null(one) => Some(Kind::MapValue {
+            map,
+            or_null: true,
+            lookup,
+        }),
+        _ => None,
+    }
 }
 
 /// Which values are equal on both ways: those that were on each, at the same distance.
@@ -273,34 +406,52 @@ struct Identities<'a> {
     next: &'a mut ValueId,
 }
 
+/// The name that all single numbers go by: each is related to every other.
+const SINGLE: ValueId = ValueId::MAX;
+
+/// What a value goes by, and how far it is from that; `None` if it stands alone.
+fn name(value: &Value) -> Option<(ValueId, u64)> {
+    if value.id != 0 {
+        return Some((value.id, value.delta));
+    }
+    let number = value.number.single();
+    // What may be null has no number then.
+    let number = number.filter(|_| !value.is_null_or_value());
+    number.map(|number| (SINGLE, number))
+}
+
 impl Identities<'_> {
     fn of(&mut self, ours: &Value, theirs: &Value) -> (ValueId, u64) {
-        if ours.id == 0 {
+        let Some((our_id, our_delta)) = name(ours) else {
+            return (0, 0);
+        };
+        let same = ours.number.single().is_some() && ours.number == theirs.number;
+        if our_id == SINGLE && same && !theirs.is_null_or_value() {
             return (0, 0);
         }
-        // One number is related to every other; so it need not be said, and here is not.
-        let apart = ours.delta.wrapping_sub(theirs.delta);
-        let mut taken = false;
-        for &(our_id, their_id, their_apart, joined) in &self.known {
-            if our_id == ours.id {
-                if their_id == theirs.id && their_apart == apart && theirs.id != 0 {
-                    return (joined, ours.delta);
+        let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
+        let apart = our_delta.wrapping_sub(their_delta);
+        let mut taken = our_id == SINGLE;
+        for &(known_id, known_other, known_apart, joined) in &self.known {
+            if known_id == our_id {
+                if known_other == their_id && known_apart == apart && their_id != 0 {
+                    return (joined, our_delta);
                 }
                 taken = true;
             }
         }
         // The first of ours keeps the name; those that go another way get a new one.
         let joined = if !taken {
-            ours.id
-        } else if theirs.id == 0 || *self.next == 0 {
+            our_id
+        } else if their_id == 0 || *self.next == 0 {
             return (0, 0);
         } else {
             let id = *self.next;
             *self.next = id.checked_add(1).unwrap_or(0);
             id
         };
-        let _ = self.known.push((ours.id, theirs.id, apart, joined));
-        (joined, ours.delta)
+        let _ = self.known.push((our_id, their_id, apart, joined));
+        (joined, our_delta)
     }
 }
 

@@ -1,16 +1,41 @@
 //! What a proof ends in.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use heapless::Vec;
 
+use super::environment::Environment;
 use super::span::Span;
 use crate::access::AccessPlan;
+use crate::check::Checked;
+use crate::image::EntryKind;
 use crate::instruction::Register;
-use crate::limits::GUARDS_MAX;
-use crate::memory::RegionId;
+use crate::limits::{CODE_SLOTS_MAX, GUARDS_MAX};
+use crate::memory::{Memory, RegionId};
+use crate::program::Program;
 
-/// A program of which every access that is not guarded is proved. Only the verifier makes one:
+/// Entries of a program: at most one of each kind.
+pub(super) type Entries = Vec<(EntryKind, u32), { EntryKind::ALL.len() }>;
+
+/// Which proof something belongs to: no two jobs of any verifier give the same one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProofId(u64);
+
+impl ProofId {
+    /// That of nothing that was proved.
+    pub const NONE: ProofId = ProofId(0);
+
+    /// One that was never given before.
+    pub(super) fn fresh() -> ProofId {
+        // They do not run out: one each nanosecond lasts for centuries.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        ProofId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// A program of which every access that is not guarded is proved: its code, and what was found of
+/// it. The two cannot be taken apart, for only the verifier makes one, and nobody alters one:
 ///
 /// ```compile_fail,E0451
 /// use ebpf::verifier::Verified;
@@ -19,8 +44,51 @@ use crate::memory::RegionId;
 ///     Verified { guarded: 0, ..verified }
 /// }
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
+///
+/// ```compile_fail,E0616
+/// fn other_code(verified: &mut ebpf::verifier::Verified) {
+///     verified.slots[0] = 0x95;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use ebpf::AccessPlan;
+/// use ebpf::verifier::Verified;
+///
+/// fn other_plan(verified: &mut Verified, plan: AccessPlan) {
+///     verified.plan = plan;
+/// }
+/// ```
+///
+/// ```compile_fail,E0594
+/// use ebpf::AccessPlan;
+/// use ebpf::verifier::Verified;
+///
+/// fn write_through(verified: &mut Verified, plan: AccessPlan) {
+///     *verified.plan() = plan;
+/// }
+/// ```
+///
+/// ```compile_fail,E0594
+/// fn write_code(verified: &mut ebpf::verifier::Verified) {
+///     verified.program().slots()[0] = 0x95;
+/// }
+/// ```
+///
+/// ```compile_fail,E0594
+/// fn widen(verified: &mut ebpf::verifier::Verified) {
+///     verified.environment().scratch_bytes = 1 << 20;
+/// }
+/// ```
+///
+/// A whole one may take another's place, which is what pools do. Some 45 KiB; keep it in place.
+#[derive(Clone, Debug)]
 pub struct Verified {
+    pub(super) id: ProofId,
+    pub(super) slots: [u64; CODE_SLOTS_MAX],
+    pub(super) checked: Checked,
+    pub(super) entries: Entries,
+    pub(super) environment: Environment,
     pub(super) plan: AccessPlan,
     pub(super) proved: u32,
     pub(super) guarded: u32,
@@ -30,6 +98,76 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// A program without code and without entries, to fill pools with. It cannot be run.
+    pub const EMPTY: Verified = Verified {
+        id: ProofId::NONE,
+        slots: [0; CODE_SLOTS_MAX],
+        checked: Checked::EMPTY,
+        entries: Vec::new(),
+        environment: Environment::EMPTY,
+        plan: AccessPlan::all_guarded(),
+        proved: 0,
+        guarded: 0,
+        unreached: 0,
+        steps: 0,
+        guards: Vec::new(),
+    };
+
+    /// Takes over what `other` is, copying no more code than there is.
+    pub(super) fn copy_from(&mut self, other: &Verified) {
+        let code = other.code();
+        if let Some(place) = self.slots.get_mut(..code.len()) {
+            place.copy_from_slice(code);
+        }
+        self.id = other.id;
+        self.checked.clone_from(&other.checked);
+        self.entries.clone_from(&other.entries);
+        self.environment = other.environment;
+        self.plan.clone_from(&other.plan);
+        self.proved = other.proved;
+        self.guarded = other.guarded;
+        self.unreached = other.unreached;
+        self.steps = other.steps;
+        self.guards.clone_from(&other.guards);
+    }
+
+    pub(super) fn code(&self) -> &[u64] {
+        let slots = self.checked.slots() as usize;
+        self.slots.get(..slots).unwrap_or_default()
+    }
+
+    /// Its code, for engines. Scratch lies where addresses of scratch say.
+    #[must_use]
+    pub fn program(&self) -> Program<'_> {
+        let scratch_base = Memory::address(RegionId::Scratch, 0);
+        Program::new(self.code(), &self.checked, scratch_base)
+    }
+
+    /// Which proof this is. A copy has the same one, and is as good.
+    #[must_use]
+    pub const fn id(&self) -> ProofId {
+        self.id
+    }
+
+    /// The entries it was proved for, each with its first slot.
+    #[must_use]
+    pub fn entries(&self) -> &[(EntryKind, u32)] {
+        &self.entries
+    }
+
+    /// The first slot of an entry, if there is such an entry.
+    #[must_use]
+    pub fn entry(&self, kind: EntryKind) -> Option<u32> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.0 == kind).map(|entry| entry.1)
+    }
+
+    /// What it must be given to run with, or more.
+    #[must_use]
+    pub const fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// What is known of each access.
     #[must_use]
     pub const fn plan(&self) -> &AccessPlan {

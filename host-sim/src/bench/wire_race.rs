@@ -21,6 +21,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use client::{Client, Config};
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::LARGE;
 use nvme_model::driver::DriverConfig;
 use nvme_model::model::{ModelConfig, NamespaceConfig};
@@ -204,6 +205,8 @@ fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfi
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
+        map_secret: 2,
+        execution: ExecutionConfig::default(),
         far_connections: connections,
     }
 }

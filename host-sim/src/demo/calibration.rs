@@ -68,8 +68,38 @@ pub struct Samples {
     pub alone: PlaceSamples,
     /// All lanes in flight, in a world without added delays.
     pub busy: PlaceSamples,
+    /// The engine that was asked for.
+    pub engine: EngineSamples,
+    /// The checked interpreter.
+    pub checked: EngineSamples,
+}
+
+/// What was measured of an engine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineSamples {
     /// Runs of the program outside the agent.
     pub execute: Rounds,
+    /// Lookups by pushdown, all lanes in flight, in a world without added delays.
+    pub pushdown: Rounds,
+}
+
+/// Processor time of a lookup by pushdown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EngineCost {
+    /// Of everything that runs for it: client, wire, agent, program and drive; in nanoseconds.
+    pub lookup_ns: f64,
+    /// Of the program alone, `e`, in nanoseconds.
+    pub execute_ns: f64,
+}
+
+impl EngineCost {
+    /// `None` if something was not measured.
+    fn of(samples: &EngineSamples) -> Option<EngineCost> {
+        Some(EngineCost {
+            lookup_ns: samples.pushdown.median_ns()?,
+            execute_ns: samples.execute.median_ns()?,
+        })
+    }
 }
 
 /// What was measured of round trips and reads.
@@ -112,12 +142,14 @@ pub struct Calibration {
     pub lanes: usize,
     /// Reads of a lookup, `d`.
     pub reads: f64,
-    /// The program's own work, `e`, in nanoseconds.
-    pub execute_ns: f64,
     /// How long things take for one that is alone.
     pub alone: Cost,
     /// How much of the processor they take.
     pub processor: Cost,
+    /// What a lookup by pushdown takes of the processor.
+    pub engine: EngineCost,
+    /// The same in the checked interpreter.
+    pub checked: EngineCost,
 }
 
 /// How long a lookup takes up its lane at least, and what makes it so long.
@@ -148,9 +180,10 @@ impl Calibration {
         let calibration = Calibration {
             lanes,
             reads: lookups.round_trips_per_op(),
-            execute_ns: samples.execute.median_ns()?,
             alone: Cost::of(&samples.alone)?,
             processor: Cost::of(&samples.busy)?,
+            engine: EngineCost::of(&samples.engine)?,
+            checked: EngineCost::of(&samples.checked)?,
         };
         calibration
             .expected_ratio()
@@ -165,7 +198,7 @@ impl Calibration {
 
     /// The least time of a lookup by pushdown.
     pub fn pushdown(&self) -> Bound {
-        self.bound(|cost| cost.round_trip_ns + self.reads * cost.read_ns + self.execute_ns)
+        self.bound(|cost| cost.round_trip_ns + self.reads * cost.read_ns + self.engine.execute_ns)
     }
 
     fn bound(&self, sum_ns: impl Fn(&Cost) -> f64) -> Bound {
@@ -207,7 +240,14 @@ mod tests {
                 ping: rounds(1_000),
                 read: rounds(1_000),
             },
-            execute: rounds(4_000),
+            engine: EngineSamples {
+                execute: rounds(4_000),
+                pushdown: rounds(9_000),
+            },
+            checked: EngineSamples {
+                execute: rounds(6_000),
+                pushdown: rounds(12_000),
+            },
         }
     }
 
@@ -265,7 +305,10 @@ mod tests {
         assert_eq!(without(|s| &mut s.busy.remote_read), None);
         assert_eq!(without(|s| &mut s.busy.ping), None);
         assert_eq!(without(|s| &mut s.busy.read), None);
-        assert_eq!(without(|s| &mut s.execute), None);
+        assert_eq!(without(|s| &mut s.engine.execute), None);
+        assert_eq!(without(|s| &mut s.engine.pushdown), None);
+        assert_eq!(without(|s| &mut s.checked.execute), None);
+        assert_eq!(without(|s| &mut s.checked.pushdown), None);
         assert_eq!(Calibration::of(8, &Sample::default(), &samples()), None);
     }
 

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dpu_firmware::execution::{EngineKind, ExecutionConfig};
+
 use super::plan::{PlanError, plan};
-use super::run::{ROUNDS, RunError, Setup, run};
+use super::run::{ROUNDS, RunError, Setup, Worlds, run};
 use super::world::World;
 use crate::cli::{DemoArgs, Exit};
 use crate::dataset::{DatasetError, Placement, snapshot};
@@ -34,6 +36,8 @@ pub struct WorldSpec {
     pub rtt: Duration,
     /// Time to add to each read of the drive.
     pub drive_latency: Duration,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
 }
 
 /// Why there is no result.
@@ -81,8 +85,7 @@ impl DemoError {
 
 /// Does what `args` ask for and prints the result to `out`.
 ///
-/// `open` is called when the files are ready, for the world that was asked for and for one without
-/// added delays.
+/// `open` is called when the files are ready, for each of [`Worlds`].
 pub fn command<W: World>(
     args: &DemoArgs,
     interrupt: &Interrupt,
@@ -112,14 +115,23 @@ pub fn command<W: World>(
         lanes: args.concurrency as usize,
         rtt: args.rtt,
         drive_latency: args.drive_latency,
+        execution: args.execution.config(),
     };
     let without_delays = WorldSpec {
         rtt: Duration::ZERO,
         drive_latency: Duration::ZERO,
         ..spec.clone()
     };
-    let mut world = open(&spec).map_err(DemoError::World)?;
+    let in_referee = WorldSpec {
+        execution: ExecutionConfig {
+            engine: EngineKind::Checked,
+            ..spec.execution
+        },
+        ..without_delays.clone()
+    };
+    let mut wanted = open(&spec).map_err(DemoError::World)?;
     let mut quiet = open(&without_delays).map_err(DemoError::World)?;
+    let mut checked = open(&in_referee).map_err(DemoError::World)?;
     let setup = Setup {
         database: &database,
         table: &table,
@@ -128,7 +140,12 @@ pub fn command<W: World>(
         rounds: ROUNDS,
     };
     progress.start("looking up", 2 * keys.len() as u64);
-    let outcome = run(&mut world, &mut quiet, &setup, &mut |done, _| {
+    let worlds = Worlds {
+        wanted: &mut wanted,
+        quiet: &mut quiet,
+        checked: &mut checked,
+    };
+    let outcome = run(worlds, &setup, &mut |done, _| {
         progress.at(done);
         !interrupt.requested()
     })?;
@@ -141,6 +158,7 @@ pub fn command<W: World>(
         concurrency: spec.lanes,
         rtt: args.rtt,
         drive_latency: args.drive_latency,
+        engine: spec.execution.engine.name(),
         outcome,
     };
     let text = if args.json {

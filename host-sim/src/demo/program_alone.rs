@@ -1,6 +1,6 @@
 //! `sqlite_get` without an agent: what of a lookup is the program's own work.
 //!
-//! The same image, the same helpers and the same interpreter as on the agent, but memory that
+//! The same image, the same helpers and the same engine as on the agent, but memory that
 //! nobody else wants, no slices, and reads that are answered at once. The clock runs while the
 //! program does and stands while it is read for.
 
@@ -10,12 +10,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan};
-use dpu_firmware::invocation::{STACK_BYTES, context_bytes};
-use dpu_firmware::objects::Object;
-use ebpf::{
-    Checked, EntryKind, Image, ImageHeader, Memory, Outcome, Program, RegionId, State, check_image,
+use dpu_firmware::execution::{
+    Execution, ExecutionConfig, Lent, LoadedProgram, Translation, Unfit,
 };
+use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
+use dpu_firmware::limits::LARGE;
+use dpu_firmware::objects::Object;
+use ebpf::abi::CONTEXT_LAYOUT;
+use ebpf::limits::KEPT_MAX;
+use ebpf::verifier::{Environment, Kept, Verifier};
+use ebpf::{EntryKind, Image, ImageHeader, Outcome, check_image};
 use nvme_model::driver::NamespaceId;
 
 use super::world::Failure;
@@ -31,13 +35,11 @@ const CLOCK_READINGS: u32 = 10_000;
 
 /// A program and what it runs in.
 pub struct ProgramAlone {
-    slots: Vec<u64>,
-    checked: Checked,
+    program: LoadedProgram,
+    execution: Box<Execution>,
     header: ImageHeader,
-    entry: u32,
     file: File,
     objects: [Option<Object>; 1],
-    stack: Vec<u8>,
     args: Vec<u8>,
     reply: Vec<u8>,
     scratch: Vec<u8>,
@@ -51,13 +53,15 @@ impl ProgramAlone {
     /// # Errors
     ///
     /// A sentence that says what is wrong with either.
-    pub fn new(image: &[u8], path: &Path) -> Result<ProgramAlone, String> {
+    pub fn new(
+        image: &[u8],
+        execution: ExecutionConfig,
+        path: &Path,
+    ) -> Result<ProgramAlone, String> {
         let unreadable = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let image = Image::parse(image).map_err(|error| error.to_string())?;
-        let slots: Vec<u64> = image.code().collect();
-        let checked =
-            check_image(&image, &slots, &HELPERS).map_err(|refusal| refusal.to_string())?;
         let header = *image.header();
+        let program = prove(&image, execution)?;
         let file = File::open(path).map_err(unreadable)?;
         let object = Object {
             namespace: NamespaceId(1),
@@ -66,13 +70,11 @@ impl ProgramAlone {
             block_bytes: BLOCK_BYTES,
         };
         Ok(ProgramAlone {
-            slots,
-            checked,
+            program,
+            execution: Box::new(Execution::IDLE),
             header,
-            entry: image.entry(EntryKind::Call).ok_or("it has no dpu/call")?,
             file,
             objects: [Some(object)],
-            stack: vec![0; STACK_BYTES],
             args: vec![0; header.args_max as usize],
             reply: vec![0; header.reply_max as usize],
             scratch: vec![0; header.scratch_bytes as usize],
@@ -90,42 +92,66 @@ impl ProgramAlone {
         let length = args.len().min(self.args.len());
         self.args.fill(0);
         self.args[..length].copy_from_slice(&args[..length]);
-        self.stack.fill(0);
         self.scratch[self.header.scratch_zero()].fill(0);
-        let address = |region| Memory::address(region, 0);
-        let program = Program::new(&self.slots, &self.checked, address(RegionId::Scratch));
-        let context = context_bytes(length, self.reply.len(), 1);
-        let r1 = address(RegionId::Context);
-        let mut state = State::start(&program, self.entry, r1, 0, INSTRUCTION_BUDGET);
+        let (program, budget) = (&self.program, INSTRUCTION_BUDGET);
+        let kind = EntryKind::Call;
+        if !self.execution.start(program, kind, length, 1, budget) {
+            return Err(refused("it has no dpu/call"));
+        }
         let mut random = 1;
         let mut taken = Duration::ZERO;
         loop {
             let mut host = HelperHost {
                 objects: &self.objects,
+                maps: &mut [],
                 now_us: 0,
                 random: &mut random,
                 plan: &mut self.plan,
             };
-            let mut memory = Memory::new()
-                .with_read(RegionId::Context, &context)
-                .with_read(RegionId::Arguments, &self.args)
-                .with_write(RegionId::Reply, &mut self.reply)
-                .with_write(RegionId::Scratch, &mut self.scratch)
-                .with_write(RegionId::Stack, &mut self.stack);
+            let lent = Lent {
+                args: &self.args,
+                reply: &mut self.reply,
+                scratch: &mut self.scratch,
+            };
             let started = Instant::now();
-            let outcome = ebpf::run(&program, &mut state, &mut memory, &mut host, u32::MAX);
+            let outcome = self.execution.run(program, lent, &mut host, u32::MAX);
             taken += started.elapsed().saturating_sub(self.clock);
             match outcome {
                 Outcome::Exit { .. } => return Ok(taken.as_nanos() as u64),
                 Outcome::Yielded => {}
                 Outcome::Waiting => {
                     read(&self.file, &self.plan, &mut self.scratch).map_err(refused)?;
-                    state.resume(0);
+                    self.execution.resume(0);
                 }
                 other => return Err(refused(other)),
             }
         }
     }
+}
+
+/// The program of an image, as the agent would load it.
+fn prove(image: &Image<'_>, execution: ExecutionConfig) -> Result<LoadedProgram, String> {
+    let slots: Vec<u64> = image.code().collect();
+    let checked = check_image(image, &slots, &HELPERS).map_err(|refusal| refusal.to_string())?;
+    let entries = EntryKind::ALL.into_iter();
+    let entries = entries.filter_map(|kind| Some((kind, image.entry(kind)?)));
+    let environment = Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES);
+    let mut verifier = Verifier::new(vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice());
+    verifier
+        .verify(&slots, &checked, entries, environment)
+        .map_err(|refusal| refusal.to_string())?;
+    let mut program = LoadedProgram::empty(execution.engine, LARGE.code_bytes)
+        .ok_or("there is no memory for machine code")?;
+    let mut translation = Translation::IDLE;
+    let unfit = |why: Unfit| why.to_string();
+    program
+        .load(&mut verifier, execution.isolation, &mut translation)
+        .map_err(unfit)?;
+    while !program
+        .translate(&mut translation, u32::MAX)
+        .map_err(unfit)?
+    {}
+    Ok(program)
 }
 
 /// Reads what the program waits for.
@@ -179,7 +205,7 @@ mod tests {
         let table = database.table(None).unwrap();
         let get = programs::sqlite::program_for(512);
         let image = linker::link(get.object).unwrap().image;
-        let mut alone = ProgramAlone::new(&image, &path).unwrap();
+        let mut alone = ProgramAlone::new(&image, ExecutionConfig::default(), &path).unwrap();
         let mut args = Vec::new();
         for rowid in plan(&database, &table, 50, 0, 1).unwrap().keys {
             calls::lookup(&table.table, rowid, &mut args);
@@ -198,6 +224,6 @@ mod tests {
     #[test]
     fn what_is_no_program_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(ProgramAlone::new(b"no image", file.path()).is_err());
+        assert!(ProgramAlone::new(b"no image", ExecutionConfig::default(), file.path()).is_err());
     }
 }

@@ -135,11 +135,9 @@ impl From<Stopped> for RunError {
 
 /// Looks all keys up both ways in `world`, checks every answer, measures the parts.
 ///
-/// `quiet` is a world like `world` without added delays. `watch` is told how many lookups of how
-/// many are done (both ways count); `false` stops.
-pub fn run<W: World + ?Sized>(
-    world: &mut W,
-    quiet: &mut W,
+/// `watch` is told how many lookups of how many are done (both ways count); `false` stops.
+pub fn run<W: World>(
+    worlds: Worlds<'_, W>,
     setup: &Setup<'_>,
     watch: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Outcome, RunError> {
@@ -152,8 +150,7 @@ pub fn run<W: World + ?Sized>(
         .div_ceil(setup.rounds.clamp(1, setup.keys.len()));
     let lanes = setup.lanes.clamp(1, round_keys);
     let mut run = Run {
-        world,
-        quiet,
+        worlds,
         table: &setup.table.table,
         lanes,
         reference: Reference::new(setup.database, setup.table)?,
@@ -180,6 +177,16 @@ pub fn run<W: World + ?Sized>(
     })
 }
 
+/// The worlds of a measurement.
+pub struct Worlds<'w, W> {
+    /// The one that was asked for.
+    pub wanted: &'w mut W,
+    /// One like it without added delays.
+    pub quiet: &'w mut W,
+    /// One like that, whose agent runs programs in the interpreter that checks every access.
+    pub checked: &'w mut W,
+}
+
 /// What the rounds add up to.
 #[derive(Default)]
 struct Tally {
@@ -200,12 +207,25 @@ enum Place {
     Alone,
     /// In the world without delays, as many at a time as there are lanes.
     Quiet,
+    /// The same in the one with the checked interpreter.
+    Checked,
+}
+
+impl<W> Worlds<'_, W> {
+    /// The world of a place and how many operations are in flight there, of so many lanes.
+    fn at(&mut self, place: Place, lanes: usize) -> (&mut W, usize) {
+        match place {
+            Place::Busy => (self.wanted, lanes),
+            Place::Alone => (self.wanted, 1),
+            Place::Quiet => (self.quiet, lanes),
+            Place::Checked => (self.checked, lanes),
+        }
+    }
 }
 
 /// A run under way.
-struct Run<'r, W: ?Sized> {
-    world: &'r mut W,
-    quiet: &'r mut W,
+struct Run<'r, W> {
+    worlds: Worlds<'r, W>,
     table: &'r Table,
     lanes: usize,
     reference: Reference<'r>,
@@ -217,10 +237,10 @@ struct Run<'r, W: ?Sized> {
     answers: [Answers; 3],
 }
 
-impl<W: World + ?Sized> Run<'_, W> {
+impl<W: World> Run<'_, W> {
     /// One round: everything in turn. What is run alone takes its time, so a tenth must do.
     fn round(&mut self, round: usize, keys: &[i64], tally: &mut Tally) -> Result<(), RunError> {
-        const TURNS: usize = 7;
+        const TURNS: usize = 10;
         let few = &keys[..keys.len().div_ceil(10)];
         let Tally {
             pushdown,
@@ -232,7 +252,8 @@ impl<W: World + ?Sized> Run<'_, W> {
         for turn in 0..TURNS {
             match (turn + round) % TURNS {
                 0 => {
-                    let sample = self.pushdown(keys, &mut pushdown.latencies)?;
+                    let latencies = &mut pushdown.latencies;
+                    let sample = self.pushdown(Place::Busy, 0, keys, latencies)?;
                     pushdown.sample.add(&sample);
                     self.count(keys);
                 }
@@ -247,7 +268,10 @@ impl<W: World + ?Sized> Run<'_, W> {
                 3 => self.remote_parts(Place::Alone, few, &mut samples.alone)?,
                 4 => self.ping(Place::Quiet, keys, &mut samples.busy.ping)?,
                 5 => self.ping(Place::Alone, few, &mut samples.alone.ping)?,
-                _ => self.execute(few, &mut samples.execute)?,
+                6 => self.execute(Place::Quiet, few, &mut samples.engine.execute)?,
+                7 => self.execute(Place::Checked, few, &mut samples.checked.execute)?,
+                8 => self.pushdown_cost(Place::Quiet, keys, &mut samples.engine.pushdown)?,
+                _ => self.pushdown_cost(Place::Checked, keys, &mut samples.checked.pushdown)?,
             }
         }
         Ok(())
@@ -257,12 +281,32 @@ impl<W: World + ?Sized> Run<'_, W> {
         self.done = self.done.map(|done| done + keys.len() as u64);
     }
 
-    fn pushdown(&mut self, keys: &[i64], latencies: &mut Latencies) -> Result<Sample, RunError> {
-        let mut answers = std::mem::take(&mut self.answers[0]);
+    /// Lookups whose answers go to that slot.
+    fn pushdown(
+        &mut self,
+        place: Place,
+        slot: usize,
+        keys: &[i64],
+        latencies: &mut Latencies,
+    ) -> Result<Sample, RunError> {
+        let mut answers = std::mem::take(&mut self.answers[slot]);
         let mut job = Pushdown::new(self.table, keys, self.lanes, &mut answers);
-        let sample = self.drive(Place::Busy, &mut job, keys.len(), latencies);
-        self.answers[0] = answers;
+        let sample = self.drive(place, &mut job, keys.len(), latencies);
+        self.answers[slot] = answers;
         sample
+    }
+
+    /// What lookups that nobody looks at take of the processor: without delays there is nothing
+    /// else to wait for.
+    fn pushdown_cost(
+        &mut self,
+        place: Place,
+        keys: &[i64],
+        rounds: &mut Rounds,
+    ) -> Result<(), RunError> {
+        let sample = self.pushdown(place, 2, keys, &mut Latencies::new())?;
+        rounds.add(sample.elapsed_ns, sample.operations);
+        Ok(())
     }
 
     /// Lookups whose answers go to that slot: the sample, and the most levels that one went down.
@@ -314,12 +358,14 @@ impl<W: World + ?Sized> Run<'_, W> {
     }
 
     /// The program by itself. Rows that are not there are answers too.
-    fn execute(&mut self, keys: &[i64], rounds: &mut Rounds) -> Result<(), RunError> {
+    fn execute(&mut self, place: Place, keys: &[i64], rounds: &mut Rounds) -> Result<(), RunError> {
+        let table = self.table;
+        let (world, _) = self.place(place);
         let mut elapsed_ns = 0;
         let mut args = Vec::new();
         for &rowid in keys {
-            calls::lookup(self.table, rowid, &mut args);
-            elapsed_ns += self.quiet.execute_ns(&args).map_err(RunError::Execute)?;
+            calls::lookup(table, rowid, &mut args);
+            elapsed_ns += world.execute_ns(&args).map_err(RunError::Execute)?;
         }
         rounds.add(elapsed_ns, keys.len() as u64);
         Ok(())
@@ -327,11 +373,7 @@ impl<W: World + ?Sized> Run<'_, W> {
 
     /// The world and how many operations are in flight there.
     fn place(&mut self, place: Place) -> (&mut W, usize) {
-        match place {
-            Place::Busy => (self.world, self.lanes),
-            Place::Alone => (self.world, 1),
-            Place::Quiet => (self.quiet, self.lanes),
-        }
+        self.worlds.at(place, self.lanes)
     }
 
     fn drive<J: Job>(
@@ -347,11 +389,7 @@ impl<W: World + ?Sized> Run<'_, W> {
             let ended = if counts { ended } else { 0 };
             watch(done.map_or(0, |done| done + ended), total)
         };
-        let (world, lanes) = match place {
-            Place::Busy => (&mut *self.world, self.lanes),
-            Place::Alone => (&mut *self.world, 1),
-            Place::Quiet => (&mut *self.quiet, self.lanes),
-        };
+        let (world, lanes) = self.worlds.at(place, self.lanes);
         Ok(drive(world, job, count, lanes, latencies, &mut tell)?)
     }
 

@@ -61,7 +61,12 @@ impl Fixture {
             lanes,
             rounds: 5,
         };
-        run(world, &mut self.world(), &setup, watch)
+        let worlds = Worlds {
+            wanted: world,
+            quiet: &mut self.world(),
+            checked: &mut self.world(),
+        };
+        run(worlds, &setup, watch)
     }
 }
 
@@ -99,7 +104,7 @@ fn figures_are_those_of_the_world() {
         let alone = calibration.alone;
         assert!(near(alone.round_trip_ns, 100_000.0), "{calibration:?}");
         assert!(near(alone.read_ns, 10_000.0), "{calibration:?}");
-        assert_eq!(calibration.execute_ns, 2_500.0);
+        assert_eq!(calibration.engine.execute_ns, 2_500.0);
         // Nothing is shared in this world: each of the lanes has its turn at once.
         let share = lanes as f64;
         assert!(near(calibration.processor.round_trip_ns * share, 100_000.0));
@@ -176,12 +181,12 @@ fn no_keys_no_outcome() {
         lanes: 1,
         rounds: 1,
     };
-    let refused = run(
-        &mut fixture.world(),
-        &mut fixture.world(),
-        &setup,
-        &mut |_, _| true,
-    );
+    let worlds = Worlds {
+        wanted: &mut fixture.world(),
+        quiet: &mut fixture.world(),
+        checked: &mut fixture.world(),
+    };
+    let refused = run(worlds, &setup, &mut |_, _| true);
     assert!(matches!(refused, Err(RunError::NoKeys)));
 }
 

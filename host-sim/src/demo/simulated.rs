@@ -59,8 +59,8 @@ impl SimulatedWorld {
         let lookup = client
             .attach(program, &[database], Budgets::default())
             .map_err(|error| told(&error))?;
-        let program_alone =
-            ProgramAlone::new(&image, &spec.database).map_err(|error| told(&error))?;
+        let program_alone = ProgramAlone::new(&image, spec.execution, &spec.database)
+            .map_err(|error| told(&error))?;
         let lanes = vec![None; spec.lanes];
         let refused = Vec::new();
         let last = Vec::new();
@@ -192,7 +192,9 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
         wire: WireConfig::with_round_trip(spec.rtt, 8 * spec.lanes),
         limits: limits(spec),
         driver: DriverConfig::default(),
+        execution: spec.execution,
         seed: 1,
+        map_secret: 2,
         far_connections: 1,
     })
 }

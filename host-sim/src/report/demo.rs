@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use super::number::{bytes, microseconds, plain, whole};
-use crate::demo::calibration::{Bound, Cost};
+use crate::demo::calibration::{Bound, Cost, EngineCost};
 use crate::demo::run::{Outcome, WayOutcome};
 
 /// The part of the expected ratio that pushdown is meant to reach.
@@ -30,6 +30,8 @@ pub struct DemoReport {
     pub rtt: Duration,
     /// Time added to each read of the drive.
     pub drive_latency: Duration,
+    /// What ran the programs.
+    pub engine: &'static str,
     /// What was measured.
     pub outcome: Outcome,
 }
@@ -139,7 +141,12 @@ impl DemoReport {
             put(&format!("{place}.round_trip_us"), us(cost.round_trip_ns));
             put(&format!("{place}.read_us"), us(cost.read_ns));
         }
-        put("execute_us", json!(calibration.execute_ns / 1e3));
+        put("engine", json!(self.engine));
+        for (suffix, cost) in [("", calibration.engine), ("_checked", calibration.checked)] {
+            let us = |ns: f64| json!(ns / 1e3);
+            put(&format!("pushdown.cpu_us{suffix}"), us(cost.lookup_ns));
+            put(&format!("execute_us{suffix}"), us(cost.execute_ns));
+        }
         let instructions = self.outcome.pushdown.sample.instructions_per_op();
         put("instructions_per_lookup", json!(instructions));
         Value::Object(object)
@@ -196,8 +203,9 @@ impl DemoReport {
             fewer(p.p99_us, r.p99_us),
         );
         format!(
-            "{}\n{table}\n{}\n{}",
+            "{}\n{table}\n{}\n{}\n{}",
             self.heading(),
+            self.engines(),
             self.expectation(),
             self.verdict()
         )
@@ -222,6 +230,22 @@ impl DemoReport {
             heading.push_str(&format!(", {delay} added {what}"));
         }
         heading
+    }
+
+    /// What pushdown takes of the processor, by engine.
+    fn engines(&self) -> String {
+        let parts = &self.outcome.calibration;
+        let cost = |cost: &EngineCost| {
+            let us = |ns: f64| microseconds(ns / 1e3);
+            let (lookup, program) = (us(cost.lookup_ns), us(cost.execute_ns));
+            format!("{lookup}, {program} of it in the program")
+        };
+        format!(
+            "processor time of a lookup by pushdown: {} ({})\n  {} (interpreter-checked)",
+            cost(&parts.engine),
+            self.engine,
+            cost(&parts.checked),
+        )
     }
 
     /// The measured parts and the ratio that follows from them.
@@ -250,7 +274,7 @@ impl DemoReport {
              reached {} of the expected ratio; {} are wanted",
             plain(parts.expected_ratio()),
             plain(parts.reads),
-            us(parts.execute_ns),
+            us(parts.engine.execute_ns),
             cost(&parts.alone),
             cost(&parts.processor),
             reached(parts.pushdown(), &self.outcome.pushdown),
@@ -313,7 +337,14 @@ mod tests {
         let calibration = Calibration {
             lanes: 8,
             reads: 3.0,
-            execute_ns: 2_000.0,
+            engine: EngineCost {
+                lookup_ns: 4_000.0,
+                execute_ns: 2_000.0,
+            },
+            checked: EngineCost {
+                lookup_ns: 5_000.0,
+                execute_ns: 3_000.0,
+            },
             alone: Cost {
                 remote_read_ns: 18_000.0,
                 round_trip_ns: 16_000.0,
@@ -333,6 +364,7 @@ mod tests {
             concurrency: 8,
             rtt: Duration::from_micros(100),
             drive_latency: Duration::ZERO,
+            engine: "interpreter",
             outcome: Outcome {
                 pushdown: way(1_000_000, 1000, 250_000),
                 remote: way(2_000_000, 3000, 12_600_000),

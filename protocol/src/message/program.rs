@@ -14,6 +14,8 @@ pub struct LoadRequest<'a> {
     pub total_bytes: u32,
     /// Its SHA-256.
     pub sha256: [u8; 32],
+    /// Refuse it if any of its memory accesses would have to be checked when it runs.
+    pub strict: bool,
 }
 
 /// A piece of the image, in the request's payload.
@@ -28,6 +30,19 @@ pub struct LoadPieceRequest {
 pub struct LoadReply {
     /// After the last piece: the id of the program. Before it: none.
     pub program: Option<u32>,
+    /// What was proved of it; none before the last piece.
+    pub proof: Option<Proof>,
+}
+
+/// What was proved of a program: how many of its memory accesses are of which sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Proved to stay inside their regions: they run without a check.
+    pub proved: u32,
+    /// Checked when they run.
+    pub guarded: u32,
+    /// Found never to run.
+    pub unreached: u32,
 }
 
 /// Makes an instance of a program on this connection.

@@ -384,6 +384,7 @@ impl Line {
             name: core::str::from_utf8(&name).expect("a letter"),
             total_bytes: image.len() as u32,
             sha256: Sha256::digest(image).into(),
+            strict: false,
         };
         let mut body = [0; 128];
         let length = encode_body(&request, &mut body).expect("it fits");

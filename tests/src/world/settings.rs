@@ -1,6 +1,8 @@
 //! What a world is made of: drives with known bytes, latencies, limits.
 
+use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::{Limits, SMALL};
+use host_sim::cli::EngineArg;
 use host_sim::simulator::SimulatorConfig;
 use host_sim::wire::WireConfig;
 use nvme_model::driver::DriverConfig;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub seed: u64,
     /// Connections that peers can have in all.
     pub far_connections: usize,
+    /// How programs are run.
+    pub execution: ExecutionConfig,
 }
 
 impl Default for Settings {
@@ -75,6 +79,10 @@ impl Default for Settings {
             wire_delay_us: 0,
             mdts: 5,
             seed: 1,
+            execution: ExecutionConfig {
+                engine: EngineArg::fastest().kind(),
+                ..ExecutionConfig::default()
+            },
             far_connections: 64,
         }
     }
@@ -115,6 +123,8 @@ impl Settings {
             limits: self.limits,
             driver: DriverConfig::default(),
             seed: self.seed,
+            map_secret: !self.seed,
+            execution: self.execution,
             far_connections: self.far_connections,
         }
     }

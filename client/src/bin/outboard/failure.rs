@@ -1,7 +1,9 @@
 //! What went wrong, as a sentence with the remedy, and the exit code it means.
 
+use client::diagnosis::harmless;
 use client::linker::LinkError;
-use client::{ClientError, SessionError};
+use client::{ClientError, ProgramId, SessionError};
+use ebpf::ImageError;
 use protocol::Status;
 use std::io;
 use std::path::PathBuf;
@@ -12,8 +14,14 @@ use thiserror::Error;
 pub(crate) enum Failure {
     #[error("{0}")]
     Client(#[from] ClientError),
-    #[error("{error}\n  {place}")]
-    AtSource { error: ClientError, place: String },
+    #[error("{}: {error}", path.display())]
+    Image { path: PathBuf, error: ImageError },
+    #[error("{0}")]
+    NoProgram(Box<Failure>),
+    #[error("{} is refused: {count} {}", path.display(), if *count == 1 { "error" } else { "errors" })]
+    Unproved { path: PathBuf, count: usize },
+    #[error("the agent loaded program {id} without a proof that all of its accesses are safe")]
+    NotStrict { id: ProgramId },
     #[error("{}: {error}", path.display())]
     Link { path: PathBuf, error: LinkError },
     #[error("{}: {error}", path.display())]
@@ -35,7 +43,8 @@ impl Failure {
         Failure::Usage(message.into())
     }
 
-    /// Says it on the standard error, and yields the exit code.
+    /// Says it on the standard error, and yields the exit code. Names in it may be of an object
+    /// that is not trusted: nothing in them steers the terminal.
     pub(crate) fn report(&self) -> ExitCode {
         // Whoever reads our output has had enough of it: nothing to complain about.
         if let Failure::Stdout(error) = self
@@ -50,18 +59,22 @@ impl Failure {
         // Nobody is left to tell if this fails.
         let _ = io::Write::write_fmt(
             &mut io::stderr(),
-            format_args!("outboard: {self}{remedy}\n"),
+            format_args!("outboard: {}{remedy}\n", harmless(&self.to_string())),
         );
         ExitCode::from(self.code())
     }
 
     fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) => 2,
+            Failure::Usage(_) | Failure::NoProgram(_) => 2,
             Failure::WritesLost => 4,
             Failure::File { .. } | Failure::Stdout(_) => 5,
-            Failure::Link { .. } | Failure::NoSuchProgram(_) => 1,
-            Failure::Client(error) | Failure::AtSource { error, .. } => match error {
+            Failure::Link { .. }
+            | Failure::Image { .. }
+            | Failure::Unproved { .. }
+            | Failure::NotStrict { .. }
+            | Failure::NoSuchProgram(_) => 1,
+            Failure::Client(error) => match error {
                 error if error.is_outcome_unknown() => 4,
                 ClientError::Unreachable { .. }
                 | ClientError::Session(_)
@@ -74,7 +87,7 @@ impl Failure {
 
     fn remedy(&self) -> Option<&'static str> {
         let error = match self {
-            Failure::Client(error) | Failure::AtSource { error, .. } => error,
+            Failure::Client(error) => error,
             Failure::WritesLost => return Some("Write it again"),
             Failure::NoSuchProgram(_) => {
                 return Some("`outboard programs` lists them, `outboard load` loads one");

@@ -7,8 +7,11 @@ mod info;
 mod io;
 mod output;
 mod programs;
+mod show;
 mod size;
+mod source;
 mod stats;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use client::limits::DEFAULT_AGENT;
@@ -22,8 +25,8 @@ use std::time::Duration;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the agent refused the request or it failed; an object could not be linked
-  2  the command line makes no sense
+  1  the agent refused the request or it failed; an object could not be linked; `verify` refuses
+  2  the command line makes no sense; `verify` was given no program
   3  the agent cannot be reached, or the connection was lost with nothing done
   4  a write or call may or may not have taken effect
   5  a local file could not be read or written
@@ -67,6 +70,8 @@ enum Command {
     Load(programs::Load),
     /// Link a program's object into an image, without an agent
     Link(programs::Link),
+    /// Prove a program's accesses to memory as the agent does, without an agent
+    Verify(verify::Verify),
     /// Run a loaded program once
     Call(call::Call),
     /// List the loaded programs
@@ -90,6 +95,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         link.run(&mut output)?;
         return output.finish();
     }
+    if let Command::Verify(verify) = &cli.command {
+        return verify.run(&mut output);
+    }
     if let Command::Read(read) = &cli.command {
         read.check(&output)?;
     }
@@ -101,6 +109,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Flush(flush) => flush.run(&mut client, &mut output),
         Command::Load(load) => load.run(&mut client, &mut output),
         Command::Link(link) => link.run(&mut output),
+        Command::Verify(verify) => verify.run(&mut output),
         Command::Call(call) => call.run(&mut client, &mut output),
         Command::Programs => programs::list(&mut client, &mut output),
         Command::Unload(unload) => unload.run(&mut client, &mut output),

@@ -2,6 +2,7 @@
 //! panic.
 
 use crate::failure::Failure;
+use client::diagnosis::harmless;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -80,10 +81,6 @@ impl Output {
         }
         Ok(())
     }
-}
-
-fn harmless(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// 1536 as `1.5 KiB`; what is not so round in bytes.

@@ -3,9 +3,9 @@
 use crate::Agent;
 use crate::failure::Failure;
 use crate::output::{Output, bytes_in_words, grouped, hex};
+use crate::verify;
 use client::linker::{self, Linked};
-use client::{ClientError, Program};
-use protocol::ErrorBody;
+use client::{ClientError, Loaded, Program};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub(crate) struct Load {
     /// What to call it; the file's name without its ending if not given.
     #[arg(short, long)]
     name: Option<String>,
+    /// Have it refused if any of its accesses to memory must be checked when it runs.
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Load {
@@ -29,38 +32,40 @@ impl Load {
         let image = linked.as_ref().map_or(&bytes, |linked| &linked.image);
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
         let name = self.name.as_deref().unwrap_or(&stem);
-        let id = client
-            .load(name, image)
-            .map_err(|error| explain(error, linked.as_ref()))?;
-        if output.is_json() {
-            return output
-                .json(&json!({ "program": id.0, "name": name, "image_bytes": image.len() }));
+        let loaded = match client.load_proved(name, image, self.strict) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                if let ClientError::Refused { detail, .. } = &error {
+                    verify::show_refusal(detail, image, linked.as_ref(), &self.file, output)?;
+                }
+                return Err(error.into());
+            }
+        };
+        let Loaded { id, proof } = loaded;
+        if self.strict && proof.is_none_or(|proof| proof.guarded > 0) {
+            return Err(Failure::NotStrict { id });
         }
-        output.line(&format!(
-            "program {id}: {name}, {}",
-            bytes_in_words(image.len() as u64)
-        ))
-    }
-}
-
-/// A refusal that names an instruction is shown with the line of source it came from.
-fn explain(error: ClientError, linked: Option<&Linked>) -> Failure {
-    let pc = match &error {
-        ClientError::Refused { detail, .. } => match **detail {
-            ErrorBody::Refused { pc, .. } => Some(pc),
-            _ => None,
-        },
-        _ => None,
-    };
-    let place = pc
-        .and_then(|pc| linked?.locate(pc))
-        .map(|place| place.to_string());
-    match place {
-        Some(place) => Failure::AtSource {
-            error,
-            place: format!("in {place}"),
-        },
-        None => Failure::Client(error),
+        if output.is_json() {
+            let accesses = proof.map(|proof| {
+                json!({
+                    "proved": proof.proved,
+                    "guarded": proof.guarded,
+                    "never_run": proof.unreached,
+                })
+            });
+            return output.json(&json!({
+                "program": id.0,
+                "name": name,
+                "image_bytes": image.len(),
+                "accesses": accesses,
+            }));
+        }
+        let size = bytes_in_words(image.len() as u64);
+        output.line(&format!("program {id}: {name}, {size}"))?;
+        match proof {
+            Some(proof) => output.line(&verify::proof_in_words(verify::entries_of(image), &proof)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -210,14 +215,14 @@ fn to_json(program: &Program) -> Value {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::File {
         path: path.to_owned(),
         error,
     })
 }
 
-fn link(path: &Path, bytes: &[u8]) -> Result<Linked, Failure> {
+pub(crate) fn link(path: &Path, bytes: &[u8]) -> Result<Linked, Failure> {
     linker::link(bytes).map_err(|error| Failure::Link {
         path: path.to_owned(),
         error,
