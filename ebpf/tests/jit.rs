@@ -286,6 +286,17 @@ fn ends_of_every_kind_agree() {
     );
 }
 
+/// What flags say of one way to an instruction is not taken for granted on another.
+#[test]
+fn flags_are_not_carried_over_labels() {
+    let text = "mov r0, 1\nmov r2, 5\nmov r3, 1\njeq r3, 1, +1\nsub r2, 5\njeq r2, 0, +1\n\
+                mov r0, 7\nexit";
+    assert_eq!(both(text, 100), Outcome::Exit { r0: 7 });
+    let text = "mov r0, 1\nmov r2, 5\nmov r3, 2\njeq r3, 1, +1\nsub r2, 5\njeq r2, 0, +1\n\
+                mov r0, 7\nexit";
+    assert_eq!(both(text, 100), Outcome::Exit { r0: 1 });
+}
+
 /// Each way an access can be allowed, at the edges of every region, with either right.
 #[test]
 fn guarded_accesses_touch_what_they_may() {
@@ -650,6 +661,44 @@ fn by_tags(tags: &[u8]) -> AccessPlan {
         }
     }
     plan
+}
+
+/// Where memory is shared, each access at an offset that varies has a conditional move for what the
+/// processor speculates about it; others have none.
+#[test]
+fn what_varies_is_masked_where_memory_is_shared() {
+    let moves = |text: &str, isolation, prove: bool| {
+        let slots = asm::assemble(&format!("{text}\nexit")).expect("it assembles");
+        let checked = check(&slots, &[0], &[]).expect("it passes");
+        let program = Program::new(&slots, &checked, 0);
+        let mut plan = AccessPlan::all_guarded();
+        if prove {
+            // SAFETY: it is not run.
+            plan = unsafe { plan::by_base(&slots) };
+        }
+        let store = jit::compile(&program, &plan, isolation).expect("it compiles");
+        let code = &store.memory().bytes()[..store.get().expect("it is there").code_bytes()];
+        let listing = Listing::new(code);
+        let named = listing
+            .instructions
+            .iter()
+            .map(|it| format!("{:?}", it.mnemonic()));
+        named.filter(|name| name.starts_with("Cmov")).count()
+    };
+    for (text, proved, guarded) in [
+        ("ldxdw r0, [r1+8]", 1, 2),
+        ("ldxsb r0, [r1]", 1, 2),
+        ("stxb [r1+8], r2", 1, 2),
+        ("stw [r1], 2", 1, 2),
+        ("lock fetch add [r1], r2", 1, 2),
+        ("ldxdw r0, [r10-8]", 0, 2),
+        ("stxdw [r10-8], r2", 0, 2),
+    ] {
+        assert_eq!(moves(text, Isolation::Alone, true), 0, "{text}");
+        assert_eq!(moves(text, Isolation::Alone, false), 0, "{text}");
+        assert_eq!(moves(text, Isolation::Shared, true), proved, "{text}");
+        assert_eq!(moves(text, Isolation::Shared, false), guarded, "{text}");
+    }
 }
 
 /// Bytes behind the area that must stay as they are.

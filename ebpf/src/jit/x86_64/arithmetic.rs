@@ -286,12 +286,11 @@ impl Emitter {
             (AluOp::Mov, Operand::Register(src)) if src != Register::FRAME => {
                 let second = next(1)?;
                 let from = self.native(src);
-                if let Some(part) = extension(&second, next(2)?, dst) {
-                    // Of a 32-bit move, the upper half is not the source's.
-                    if bits == Bits::B64 || part.bits == Bits::B32 {
-                        part.emit(asm, to, from);
-                        return Some(3);
-                    }
+                let third = next(2);
+                if let Some(part) = third.and_then(|third| extension(&second, third, dst)) {
+                    // The part is the same, whether all of the source was moved or half.
+                    part.emit(asm, to, from);
+                    return Some(3);
                 }
                 if let Some((scaled, scale)) = scaling(&second, dst).filter(|_| bits == Bits::B64) {
                     let (third, fourth) = (next(2)?, next(3)?);

@@ -10,7 +10,7 @@
 //! | rdx | a second number; what divisions need |
 //! | rsp | the native stack, which the code leaves alone |
 //!
-//! The ones whose r0 to r10 the program never mentions hold bases and deltas of regions instead,
+//! The ones whose r0 to r10 the program never mentions hold bases, deltas and limits of regions instead,
 //! and the number 0. The code begins with the entry, a function that saves what it must, loads all
 //! this and goes on wherever it is told; behind it lie the ways out. What seldom happens lies behind
 //! the program's own code, in pieces of one length (`STUB_BYTES`), so that their places are known
