@@ -757,6 +757,59 @@ fn a_proof_has_its_code_entries_and_states() {
 }
 
 #[test]
+fn an_environment_is_met_by_just_what_it_says() {
+    let context_of = |data: u64, data_end: u64| {
+        let mut context = [0; 64];
+        let pointers = [
+            Memory::address(RegionId::Arguments, 0),
+            Memory::address(RegionId::Reply, 0),
+            data,
+            data_end,
+        ];
+        for (place, pointer) in context.chunks_exact_mut(8).zip(pointers) {
+            place.copy_from_slice(&pointer.to_le_bytes());
+        }
+        context
+    };
+    let is_met = |entry, context: &[u8], args, reply, stack, data| {
+        let (args, data) = (vec![0; args], vec![0; data]);
+        let (mut reply, mut stack) = (vec![0; reply], vec![0; stack]);
+        let mut scratch = vec![0; 4096];
+        let mut memory = Memory::new()
+            .with_read(RegionId::Context, context)
+            .with_read(RegionId::Arguments, &args)
+            .with_write(RegionId::Reply, &mut reply)
+            .with_read(RegionId::Data, &data)
+            .with_write(RegionId::Scratch, &mut scratch)
+            .with_write(RegionId::Stack, &mut stack);
+        environment().is_met_by(entry, &mut memory)
+    };
+    let (start, call) = (Memory::address(RegionId::Data, 0), context_of(0, 0));
+    let scan = context_of(start, start + 512);
+    assert!(is_met(EntryKind::Call, &call, 64, 128, 4096, 0));
+    assert!(is_met(EntryKind::Scan, &scan, 64, 128, 4096, 512));
+    // Neither less nor more of anything.
+    for (args, reply, stack) in [(63, 128, 4096), (64, 129, 4096), (64, 128, 512)] {
+        assert!(!is_met(EntryKind::Call, &call, args, reply, stack, 0));
+    }
+    assert!(!is_met(EntryKind::Scan, &scan, 64, 128, 4096, 511));
+    // A scan has data, and nothing else has.
+    assert!(!is_met(EntryKind::Call, &scan, 64, 128, 4096, 512));
+    assert!(!is_met(EntryKind::Scan, &call, 64, 128, 4096, 512));
+    assert!(!is_met(EntryKind::Call, &call[..56], 64, 128, 4096, 0));
+    // What is to be written may be written.
+    let (args, scratch, mut stack) = ([0; 64], [0; 4096], [0; 4096]);
+    let mut reply = [0; 128];
+    let mut memory = Memory::new()
+        .with_read(RegionId::Context, &call)
+        .with_read(RegionId::Arguments, &args)
+        .with_write(RegionId::Reply, &mut reply)
+        .with_read(RegionId::Scratch, &scratch)
+        .with_write(RegionId::Stack, &mut stack);
+    assert!(!environment().is_met_by(EntryKind::Call, &mut memory));
+}
+
+#[test]
 fn an_empty_place_is_a_program_that_cannot_be_started() {
     let empty = Verified::EMPTY;
     assert!(empty.program().slots().is_empty() && empty.entries().is_empty());

@@ -79,7 +79,8 @@ impl Transfer<'_> {
         if !place.proved && place.confined && matches!(value.kind, Kind::Pointer(_)) {
             // It goes on only if it was inside.
             let (low, offset) = (-i64::from(offset), i64::from(offset));
-            let high = i64::from(most) - i64::from(len) - offset;
+            let bytes = i64::from(self.environment.guarded_bytes(region));
+            let high = bytes - i64::from(len) - offset;
             let inside = Scalar::signed_range(low, high);
             self.stops |= !self.state.learn(base, &inside);
             self.state

@@ -162,7 +162,7 @@ impl Verified {
         entries.find(|entry| entry.0 == kind).map(|entry| entry.1)
     }
 
-    /// What it must be given to run with, or more.
+    /// What it must be given to run with; see [`Environment::is_met_by`].
     #[must_use]
     pub const fn environment(&self) -> &Environment {
         &self.environment
