@@ -53,4 +53,4 @@ pub use scalar::Scalar;
 pub use span::Span;
 pub use tnum::Tnum;
 pub use value::{Kind, Known, Lookup, Unusable};
-pub use verified::{Guard, ProofId, Verified};
+pub use verified::{Guard, ProofId, Unbounded, Verified};

@@ -3,7 +3,7 @@
 use ebpf::limits::{CELLS_MAX, KEPT_MAX};
 use ebpf::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
-    ProofId, Refusal, RefusalKind, Returns, Verified, Verifier,
+    ProofId, Refusal, RefusalKind, Returns, Unbounded, Verified, Verifier,
 };
 use ebpf::{
     Access, Allowed, EntryKind, HelperSpec, ImageHeader, Memory, RegionId, State, asm, check,
@@ -715,7 +715,8 @@ fn the_plan_says_what_was_proved() {
     let guard = verified.guards()[0].to_string();
     assert_eq!(
         guard,
-        "instruction 5: r2 points to args, at byte 1 to 64, and args has 64"
+        "instruction 5: r2 points to args, at byte 1 to 64, and args has 64: it may end \
+         too late"
     );
 }
 
@@ -817,6 +818,33 @@ fn an_empty_place_is_a_program_that_cannot_be_started() {
     for kind in EntryKind::ALL {
         assert!(State::start_verified(&empty, kind, 10).is_none());
     }
+}
+
+#[test]
+fn a_guard_says_why_it_is_there() {
+    let reason = |text: &str, entry| {
+        let verified = prove_entry(text, entry).expect("it passes");
+        let guards: Vec<_> = verified
+            .guards()
+            .iter()
+            .map(|it| (it.len, it.why))
+            .collect();
+        assert_eq!(guards.len(), verified.guarded() as usize, "{text}");
+        guards
+    };
+    let index = "ldxdw r2, [r1]\nLOAD r3, [r1+40]\nBOUND\nadd r2, r3\nldxh r0, [r2]\nexit";
+    let with = |load: &str, bound: &str| {
+        let text = index.replace("LOAD", load).replace("BOUND", bound);
+        reason(&text, EntryKind::Call)
+    };
+    assert_eq!(with("ldxdw", "mov r4, 0"), [(2, Unbounded::Anywhere)]);
+    assert_eq!(with("ldxw", "sub r3, 4"), [(2, Unbounded::Before)]);
+    assert_eq!(with("ldxw", "and r3, 63"), [(2, Unbounded::Behind)]);
+    let data = "ldxdw r2, [r1+16]\nldxdw r0, [r2]\nexit";
+    assert_eq!(reason(data, EntryKind::Scan), [(8, Unbounded::Unmeasured)]);
+    let twice = "mov r6, r1\nldxdw r1, [r6]\ncall local f\nldxdw r1, [r6+8]\ncall local f\nexit\nf: ldxb r0, [r1]\nexit";
+    let why = (1, Unbounded::SeveralRegions);
+    assert_eq!(reason(twice, EntryKind::Call), [why]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
 use super::value::{Kind, Value};
-use super::verified::{Guard, ProofId, Verified};
+use super::verified::{Guard, ProofId, Unbounded, Verified};
 use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
@@ -758,7 +758,13 @@ impl Job {
                 register: seen.register,
                 region,
                 at: seen.at,
+                len: seen.len,
                 bytes: seen.bytes,
+                why: if seen.proved {
+                    Unbounded::SeveralRegions
+                } else {
+                    seen.why
+                },
             });
         }
         Ok(())
