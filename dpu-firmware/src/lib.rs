@@ -12,12 +12,15 @@ extern crate alloc;
 
 pub mod agent;
 mod calls;
+pub mod code;
 pub mod diagnosis;
 mod drive;
 pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;
+mod map_requests;
+pub mod maps;
 pub mod net;
 pub mod objects;
 pub mod program_store;

@@ -45,9 +45,12 @@ pub const TINY: Limits = Limits {
     invocations_per_connection: 2,
     slabs: [6, 3, 2],
     programs: 4,
+    code_bytes: 16 * 1024,
     uploads: 2,
     objects: 24,
     instances: 8,
+    map_slabs: [4, 1, 1],
+    initial_bytes: 4096,
 };
 
 /// SplitMix64: what is random in a test follows from a seed.
@@ -116,6 +119,7 @@ impl World {
             },
             boot_nonce: seed,
             seed,
+            map_secret: !seed,
             execution: ExecutionConfig::default(),
             board: "test",
         };
