@@ -232,7 +232,7 @@ const PROGRAMS: &[(Who, &str)] = &[
     (Both, "ldxw r3, [r1+40]; mov r2, r10; add r2, -64; mov r0, 0; jgt r3, 63, out; add r2, r3; stb [r2], 1; out: exit"),
     (Neither, "ldxw r3, [r1+40]; mov r2, r10; add r2, -64; mov r0, 0; jgt r3, 64, out; add r2, r3; stb [r2], 1; out: exit"),
     (Neither, "ldxdw r3, [r1+40]; mov r2, r10; add r2, -64; mov r0, 0; jsgt r3, 63, out; add r2, r3; stb [r2], 1; out: exit"),
-    (We("a remainder of 64 is below 64; they take it for a signed one"),
+    (We("a remainder of 64 is 0 to 63; they find no lower bound"),
         "ldxw r3, [r1+40]; mod r3, 64; mov r2, r10; add r2, -64; add r2, r3; stb [r2], 1; mov r0, 0; exit"),
     (We("the bound of the loop is lost to them by widening, and not found again"),
         "mov r3, 0; mov r2, r10; add r2, -64; l: mov r4, r2; add r4, r3; stb [r4], 1; add r3, 1; jlt r3, 64, l; \
@@ -245,7 +245,7 @@ const PROGRAMS: &[(Who, &str)] = &[
     (Both, "ldxw r3, [r1+40]; or r3, 7; and r3, 15; mov r2, r10; add r2, -22; add r2, r3; stdw [r2-1], 1; mov r0, 0; exit"),
     (Both, "ldxw r3, [r1+40]; ldxw r4, [r1+44]; mov r2, r10; add r2, -64; mov r0, 0; jgt r4, 63, out; jge r3, r4, out; \
         add r2, r3; stb [r2], 1; out: exit"),
-    (We("32 bits and 8 do not wrap 64, so the sum's bound is the number's"),
+    (We("32 bits and 8 do not wrap 64, so the number is 0 to 56; they find no lower bound"),
         "ldxw r3, [r1+40]; mov r2, r10; add r2, -64; mov r0, 0; mov r4, r3; add r4, 8; jgt r4, 64, out; add r2, r3; \
         stdw [r2], 1; out: exit"),
     (We("bits that were tested bound the number; they do not follow bits"),

@@ -3,7 +3,7 @@
 use ebpf::limits::{CELLS_MAX, KEPT_MAX};
 use ebpf::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
-    ProofId, Refusal, RefusalKind, Returns, Verified, Verifier,
+    ProofId, Refusal, RefusalKind, Returns, Unbounded, Verified, Verifier,
 };
 use ebpf::{
     Access, Allowed, EntryKind, HelperSpec, ImageHeader, Memory, RegionId, State, asm, check,
@@ -715,7 +715,8 @@ fn the_plan_says_what_was_proved() {
     let guard = verified.guards()[0].to_string();
     assert_eq!(
         guard,
-        "instruction 5: r2 points to args, at byte 1 to 64, and args has 64"
+        "instruction 5: r2 points to args, at byte 1 to 64, and args has 64: it may end \
+         too late"
     );
 }
 
@@ -757,6 +758,59 @@ fn a_proof_has_its_code_entries_and_states() {
 }
 
 #[test]
+fn an_environment_is_met_by_just_what_it_says() {
+    let context_of = |data: u64, data_end: u64| {
+        let mut context = [0; 64];
+        let pointers = [
+            Memory::address(RegionId::Arguments, 0),
+            Memory::address(RegionId::Reply, 0),
+            data,
+            data_end,
+        ];
+        for (place, pointer) in context.chunks_exact_mut(8).zip(pointers) {
+            place.copy_from_slice(&pointer.to_le_bytes());
+        }
+        context
+    };
+    let is_met = |entry, context: &[u8], args, reply, stack, data| {
+        let (args, data) = (vec![0; args], vec![0; data]);
+        let (mut reply, mut stack) = (vec![0; reply], vec![0; stack]);
+        let mut scratch = vec![0; 4096];
+        let mut memory = Memory::new()
+            .with_read(RegionId::Context, context)
+            .with_read(RegionId::Arguments, &args)
+            .with_write(RegionId::Reply, &mut reply)
+            .with_read(RegionId::Data, &data)
+            .with_write(RegionId::Scratch, &mut scratch)
+            .with_write(RegionId::Stack, &mut stack);
+        environment().is_met_by(entry, &mut memory)
+    };
+    let (start, call) = (Memory::address(RegionId::Data, 0), context_of(0, 0));
+    let scan = context_of(start, start + 512);
+    assert!(is_met(EntryKind::Call, &call, 64, 128, 4096, 0));
+    assert!(is_met(EntryKind::Scan, &scan, 64, 128, 4096, 512));
+    // Neither less nor more of anything.
+    for (args, reply, stack) in [(63, 128, 4096), (64, 129, 4096), (64, 128, 512)] {
+        assert!(!is_met(EntryKind::Call, &call, args, reply, stack, 0));
+    }
+    assert!(!is_met(EntryKind::Scan, &scan, 64, 128, 4096, 511));
+    // A scan has data, and nothing else has.
+    assert!(!is_met(EntryKind::Call, &scan, 64, 128, 4096, 512));
+    assert!(!is_met(EntryKind::Scan, &call, 64, 128, 4096, 512));
+    assert!(!is_met(EntryKind::Call, &call[..56], 64, 128, 4096, 0));
+    // What is to be written may be written.
+    let (args, scratch, mut stack) = ([0; 64], [0; 4096], [0; 4096]);
+    let mut reply = [0; 128];
+    let mut memory = Memory::new()
+        .with_read(RegionId::Context, &call)
+        .with_read(RegionId::Arguments, &args)
+        .with_write(RegionId::Reply, &mut reply)
+        .with_read(RegionId::Scratch, &scratch)
+        .with_write(RegionId::Stack, &mut stack);
+    assert!(!environment().is_met_by(EntryKind::Call, &mut memory));
+}
+
+#[test]
 fn an_empty_place_is_a_program_that_cannot_be_started() {
     let empty = Verified::EMPTY;
     assert!(empty.program().slots().is_empty() && empty.entries().is_empty());
@@ -764,6 +818,33 @@ fn an_empty_place_is_a_program_that_cannot_be_started() {
     for kind in EntryKind::ALL {
         assert!(State::start_verified(&empty, kind, 10).is_none());
     }
+}
+
+#[test]
+fn a_guard_says_why_it_is_there() {
+    let reason = |text: &str, entry| {
+        let verified = prove_entry(text, entry).expect("it passes");
+        let guards: Vec<_> = verified
+            .guards()
+            .iter()
+            .map(|it| (it.len, it.why))
+            .collect();
+        assert_eq!(guards.len(), verified.guarded() as usize, "{text}");
+        guards
+    };
+    let index = "ldxdw r2, [r1]\nLOAD r3, [r1+40]\nBOUND\nadd r2, r3\nldxh r0, [r2]\nexit";
+    let with = |load: &str, bound: &str| {
+        let text = index.replace("LOAD", load).replace("BOUND", bound);
+        reason(&text, EntryKind::Call)
+    };
+    assert_eq!(with("ldxdw", "mov r4, 0"), [(2, Unbounded::Anywhere)]);
+    assert_eq!(with("ldxw", "sub r3, 4"), [(2, Unbounded::Before)]);
+    assert_eq!(with("ldxw", "and r3, 63"), [(2, Unbounded::Behind)]);
+    let data = "ldxdw r2, [r1+16]\nldxdw r0, [r2]\nexit";
+    assert_eq!(reason(data, EntryKind::Scan), [(8, Unbounded::Unmeasured)]);
+    let twice = "mov r6, r1\nldxdw r1, [r6]\ncall local f\nldxdw r1, [r6+8]\ncall local f\nexit\nf: ldxb r0, [r1]\nexit";
+    let why = (1, Unbounded::SeveralRegions);
+    assert_eq!(reason(twice, EntryKind::Call), [why]);
 }
 
 #[test]

@@ -464,6 +464,22 @@ const BOUNDS: &[Bound] = &[
     Bound("globals are entered by an index that was tested", Call,
         "ldxw r2, [r1+40]; and r2, 15; lddw r3, map 0+4; add r3, r2; ldxb r0, [r3]; exit",
         "ldxw r2, [r1+40]; and r2, 15; lddw r3, map 0+8; add r3, r2; ldxb r0, [r3]; exit", 1),
+    Bound("a flag remembers what was tested", Call,
+        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r6, 0; jgt r3, 63, n; mov r6, 1; n: ldxw r4, [r1+44]; \
+         jeq r6, 0, out; add r2, r3; ldxb r0, [r2]; out: mov r0, 0; exit",
+        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r6, 0; jgt r3, 64, n; mov r6, 1; n: ldxw r4, [r1+44]; \
+         jeq r6, 0, out; add r2, r3; ldxb r0, [r2]; out: mov r0, 0; exit", 1),
+    Bound("one of four numbers, not of five", Call,
+        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r6, 1; jle r3, 10, n; mov r6, 2; jle r3, 20, n; mov r6, 3; jle r3, 30, n; \
+         mov r6, 0; n: ldxw r4, [r1+44]; jeq r6, 0, out; add r2, r3; ldxb r0, [r2]; out: mov r0, 0; exit",
+        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r6, 1; jle r3, 10, n; mov r6, 2; jle r3, 20, n; mov r6, 3; jle r3, 30, n; \
+         mov r6, 4; jle r3, 40, n; mov r6, 0; n: ldxw r4, [r1+44]; jeq r6, 0, out; add r2, r3; ldxb r0, [r2]; \
+         out: mov r0, 0; exit", 1),
+    Bound("what a guard lets through may be in what a global is rounded up by", Call,
+        "ldxw r2, [r1+40]; and r2, 15; lddw r3, map 0+4; add r3, r2; ldxb r0, [r3]; exit",
+        // Both indexes can be 4, where the second access ends behind the arguments.
+        "ldxdw r6, [r1]; ldxw r2, [r1+40]; and r2, 7; lddw r3, map 0+0; add r3, r2; ldxdw r0, [r3+12]; add r6, r2; \
+         ldxdw r0, [r6+53]; exit", 2),
     Bound("an array's values are walked through", Call,
         "lddw r3, map 3+0; mov r2, r3; add r2, 64; l: ldxw r4, [r3+8]; add r3, 16; jlt r3, r2, l; mov r0, 0; exit",
         "lddw r3, map 3+0; mov r2, r3; add r2, 65; l: ldxw r4, [r3+8]; add r3, 16; jlt r3, r2, l; mov r0, 0; exit", 1),

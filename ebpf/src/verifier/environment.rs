@@ -3,7 +3,7 @@
 use crate::image::{EntryKind, Image, ImageHeader, MapSpec};
 use crate::limits::{MAPS_MAX, REGION_BYTES_MAX, STACK_BYTES};
 use crate::maps::{MapError, MapKind, MapShape};
-use crate::memory::{MapIndex, RegionId};
+use crate::memory::{MapIndex, Memory, RegionId};
 
 /// A field of the context that holds an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,6 +194,53 @@ impl Environment {
                 });
                 Some(bytes as u32)
             }
+        }
+    }
+
+    /// True if a memory is what an entry of that kind was proved for: each region is there with its
+    /// rights, exactly as long as said (a guard that lets an access through tells the proof where
+    /// it was, so more is as bad as less), and the context's pointers point to where they should.
+    #[must_use]
+    pub fn is_met_by(&self, entry: EntryKind, memory: &mut Memory<'_>) -> bool {
+        let mut data = 0;
+        for region in RegionId::all() {
+            let (_, len, writable) = memory.native(region.number());
+            let bytes = match region {
+                RegionId::Data => {
+                    data = len;
+                    Some(len)
+                }
+                RegionId::Map(index) => {
+                    let map = self.map(index);
+                    Some(map.map_or(0, |map| map.region_bytes() as u32))
+                }
+                region => self.bytes(region),
+            };
+            let may = writable || len == 0 || !self.is_writable(region);
+            if bytes != Some(len) || !may {
+                return false;
+            }
+        }
+        self.context.pointers.iter().all(|pointer| {
+            let place = memory.load::<8>(Memory::address(RegionId::Context, pointer.offset));
+            let offset = match (pointer.end, pointer.region) {
+                (false, _) => 0,
+                (true, RegionId::Data) => data,
+                (true, region) => self.bytes_max(region),
+            };
+            let expected = match pointer.region {
+                RegionId::Data if !has_data(entry) => 0,
+                region => Memory::address(region, offset),
+            };
+            place.map(u64::from_le_bytes) == Some(expected)
+        })
+    }
+
+    /// The most bytes a region can have where a guard lets an access to it through.
+    pub(super) fn guarded_bytes(&self, region: RegionId) -> u32 {
+        match region {
+            RegionId::Map(index) => self.map(index).map_or(0, |map| map.region_bytes() as u32),
+            region => self.bytes_max(region),
         }
     }
 

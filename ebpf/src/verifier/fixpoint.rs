@@ -21,7 +21,7 @@ use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
 use super::value::{Kind, Value};
-use super::verified::{Guard, ProofId, Verified};
+use super::verified::{Guard, ProofId, Unbounded, Verified};
 use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
@@ -125,6 +125,8 @@ struct At {
 const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
+/// States of one point that are kept apart.
+const SPLITS_MAX: usize = 4;
 
 /// What it takes to join registers, in units of work.
 const WORK_JOIN: u32 = 4;
@@ -471,9 +473,29 @@ impl Job {
         } else {
             &self.state
         };
-        let same = |it: &Entry| it.role == role && it.context == context && it.pc == pc;
         let used = self.entries.get(..self.used).unwrap_or_default();
-        if let Some(index) = used.iter().position(same) {
+        let same = |it: &Entry| it.role == role && it.context == context && it.pc == pc;
+        let known = used.iter().zip(kept.iter()).enumerate();
+        let mut known = known.filter(|(_, (entry, _))| same(entry)).peekable();
+        // What differs by a constant is kept apart where few are, and where no loop comes by.
+        let splits = role == Role::Enter
+            && !self.flow.is_loop(pc)
+            && self.used < KEPT_MAX / 2
+            && known.peek().is_some();
+        let joined = if splits {
+            let (mut count, mut last, mut agreeing) = (0, None, None);
+            for (index, (_, place)) in known {
+                (count, last) = (count + 1, Some(index));
+                if place.0.agrees(state) {
+                    agreeing = Some(index);
+                    break;
+                }
+            }
+            agreeing.or(last.filter(|_| count >= SPLITS_MAX))
+        } else {
+            known.next().map(|(index, _)| index)
+        };
+        if let Some(index) = joined {
             let (Some(entry), Some(place)) = (self.entries.get_mut(index), kept.get_mut(index))
             else {
                 return Ok(());
@@ -736,7 +758,13 @@ impl Job {
                 register: seen.register,
                 region,
                 at: seen.at,
+                len: seen.len,
                 bytes: seen.bytes,
+                why: if seen.proved {
+                    Unbounded::SeveralRegions
+                } else {
+                    seen.why
+                },
             });
         }
         Ok(())

@@ -30,6 +30,8 @@ pub(super) struct State {
     next_id: ValueId,
 }
 
+const NUMBERS: (Kind, Kind) = (Kind::Number, Kind::Number);
+
 /// How to join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Join<'a> {
@@ -256,6 +258,18 @@ impl State {
     /// What a call does to r1 to r5.
     pub(super) fn lose_arguments(&mut self) {
         self.registers[1..=5].fill(Value::unusable(Unusable::LostAtCall));
+    }
+
+    /// True unless some register holds one number here and another there.
+    pub(super) fn agrees(&self, other: &State) -> bool {
+        let both = self.registers.iter().zip(&other.registers);
+        let mut numbers = both.filter(|(one, other)| (one.kind, other.kind) == NUMBERS);
+        numbers.all(
+            |(one, other)| match (one.number.single(), other.number.single()) {
+                (Some(one), Some(other)) => one == other,
+                _ => true,
+            },
+        )
     }
 
     /// Takes in what is known on another way to the same point; true if less is known then.

@@ -7,6 +7,7 @@ use super::scalar::Scalar;
 use super::span::Span;
 use super::transfer::{R0, Seen, Transfer};
 use super::value::{Kind, Slack, Value};
+use super::verified::Unbounded;
 use crate::instruction::{AtomicOp, Operand, Register, Size, Width};
 use crate::limits::{FRAME_BYTES, MAP_BYTES_MAX, REGION_BYTES_MAX, STACK_BYTES};
 use crate::memory::{RegionId, Right};
@@ -18,7 +19,10 @@ pub(super) struct Place {
     /// Bytes from the region's start, or from that of a value in a map.
     pub(super) at: Span<i64>,
     pub(super) len: u32,
+    /// It lies inside wherever it starts.
     pub(super) proved: bool,
+    /// Why not, if it does not.
+    pub(super) why: Unbounded,
     /// No such address is in another region.
     pub(super) confined: bool,
 }
@@ -73,13 +77,16 @@ impl Transfer<'_> {
             value,
             region,
             at: place.at,
+            len,
             bytes,
             proved: place.proved,
+            why: place.why,
         });
         if !place.proved && place.confined && matches!(value.kind, Kind::Pointer(_)) {
             // It goes on only if it was inside.
             let (low, offset) = (-i64::from(offset), i64::from(offset));
-            let high = i64::from(most) - i64::from(len) - offset;
+            let bytes = i64::from(self.environment.guarded_bytes(region));
+            let high = bytes - i64::from(len) - offset;
             let inside = Scalar::signed_range(low, high);
             self.stops |= !self.state.learn(base, &inside);
             self.state
@@ -131,6 +138,12 @@ impl Transfer<'_> {
         };
         let starts = at.min >= self.bottom(region) || is_out(Rule::Start);
         let proved = inside && starts && at.max >= at.min;
+        let why = match self.bytes(value, region) {
+            _ if at == Span::<i64>::ALL => Unbounded::Anywhere,
+            _ if !starts => Unbounded::Before,
+            None => Unbounded::Unmeasured,
+            Some(_) => Unbounded::Behind,
+        };
         // Addresses of a region are 2^32 apart from the next one's, and it has less than 2^30. A
         // value may start anywhere in its map's.
         let apart = 1_i64 << 32;
@@ -145,6 +158,7 @@ impl Transfer<'_> {
             at,
             len,
             proved,
+            why,
             confined,
         }
     }

@@ -11,6 +11,7 @@ use super::slack;
 use super::span::Span;
 use super::state::State;
 use super::value::{Kind, Unusable, Value};
+use super::verified::Unbounded;
 use crate::image::EntryKind;
 use crate::instruction::{AluOp, Instruction, Operand, Register, Size, WideValue, Width};
 use crate::memory::{MapIndex, RegionId};
@@ -24,10 +25,14 @@ pub(super) struct Seen {
     pub(super) region: RegionId,
     /// Where it can start.
     pub(super) at: Span<i64>,
+    /// Bytes of the access.
+    pub(super) len: u32,
     /// How many bytes there are to start at, where that is one number.
     pub(super) bytes: Option<u32>,
     /// It lies inside wherever it starts.
     pub(super) proved: bool,
+    /// Why not, if it does not.
+    pub(super) why: Unbounded,
 }
 
 /// One instruction on its way through a state.

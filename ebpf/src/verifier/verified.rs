@@ -162,7 +162,7 @@ impl Verified {
         entries.find(|entry| entry.0 == kind).map(|entry| entry.1)
     }
 
-    /// What it must be given to run with, or more.
+    /// What it must be given to run with; see [`Environment::is_met_by`].
     #[must_use]
     pub const fn environment(&self) -> &Environment {
         &self.environment
@@ -216,8 +216,39 @@ pub struct Guard {
     pub region: RegionId,
     /// The bytes of the region at which the access can start, as far as is known.
     pub at: Span<i64>,
-    /// The region's length, where that is one number.
+    /// Bytes of the access.
+    pub len: u32,
+    /// Bytes there are, of the region or of a value in a map, where that is one number.
     pub bytes: Option<u32>,
+    /// Why it is not proved.
+    pub why: Unbounded,
+}
+
+/// Why an access is not proved to lie inside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unbounded {
+    /// Nothing is known of where it starts.
+    Anywhere,
+    /// It may start before the region does, or the frame.
+    Before,
+    /// It may end behind the end.
+    Behind,
+    /// It may end behind the end of the data: no comparison with that says otherwise.
+    Unmeasured,
+    /// It lies inside each time, but in another region on another way here.
+    SeveralRegions,
+}
+
+impl fmt::Display for Unbounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unbounded::Anywhere => "nothing bounds where it starts",
+            Unbounded::Before => "it may start too early",
+            Unbounded::Behind => "it may end too late",
+            Unbounded::Unmeasured => "no comparison with the end of the data says it is inside",
+            Unbounded::SeveralRegions => "it is in another region on another way here",
+        })
+    }
 }
 
 impl fmt::Display for Guard {
@@ -231,8 +262,9 @@ impl fmt::Display for Guard {
             (min, max) => write!(f, "at byte {min} to {max}")?,
         }
         match self.bytes {
-            Some(bytes) => write!(f, ", and {region} has {bytes}"),
-            None => write!(f, ", and the length of {region} is not fixed"),
+            Some(bytes) => write!(f, ", and {region} has {bytes}")?,
+            None => write!(f, ", and the length of {region} is not fixed")?,
         }
+        write!(f, ": {}", self.why)
     }
 }
