@@ -11,7 +11,7 @@ pub use way::{Step, Turn};
 
 use ebpf::diagnosis::{Diagnosis, Known};
 use ebpf::verifier::RefusalKind;
-use ebpf::{EntryKind, Image, Instruction};
+use ebpf::{EntryKind, Image, Instruction, MapError, MapIndex, RegionId};
 use protocol::{ErrorBody, Unproved};
 
 /// The code of a program, to look instructions up in.
@@ -61,8 +61,8 @@ impl Code {
 /// Something found of one instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The instruction, as a slot of the code.
-    pub pc: u32,
+    /// The instruction, as a slot of the code; `None` if it is about no single one.
+    pub pc: Option<u32>,
     /// A short name for its kind: letters and hyphens.
     pub name: &'static str,
     /// What is wrong, or not proved.
@@ -92,7 +92,7 @@ impl Finding {
         let register = diagnosis.register.filter(|it| *it <= 10);
         let known = known.filter(|_| register.is_some());
         Finding {
-            pc: diagnosis.pc,
+            pc: Some(diagnosis.pc),
             name: diagnosis.name().unwrap_or("unknown"),
             what: what(diagnosis),
             register,
@@ -107,20 +107,29 @@ impl Finding {
     /// That of code whose structure is wrong.
     #[must_use]
     pub fn of_structure(refusal: &ebpf::Refusal) -> Finding {
-        Finding::plain(refusal.pc, refusal.why.to_string())
+        Finding {
+            hint: hint::of_structure(refusal.why),
+            ..Finding::plain(Some(refusal.pc), refusal.why.to_string())
+        }
+    }
+
+    /// That of a map that cannot be.
+    #[must_use]
+    pub fn of_map(error: &MapError) -> Finding {
+        Finding::plain(None, error.to_string())
     }
 
     /// What an agent says of a program that it refused, if it names an instruction.
     #[must_use]
     pub fn of_error(body: &ErrorBody, code: &Code) -> Option<Finding> {
         match body {
-            ErrorBody::Refused { pc, text } => Some(Finding::plain(*pc, harmless(text))),
+            ErrorBody::Refused { pc, text } => Some(Finding::plain(Some(*pc), harmless(text))),
             ErrorBody::Unproved(unproved) => Some(Finding::of(&diagnosis(unproved), code)),
             _ => None,
         }
     }
 
-    fn plain(pc: u32, what: String) -> Finding {
+    fn plain(pc: Option<u32>, what: String) -> Finding {
         Finding {
             pc,
             name: "structure",
@@ -181,7 +190,9 @@ fn what(diagnosis: &Diagnosis) -> String {
 /// What is known of a register, and how far from there the access is.
 fn in_words(known: Known, register: Option<u8>, instruction: Option<Instruction>) -> String {
     match (known, displacement(instruction)) {
-        (Known::Pointer { .. }, Some((base, offset))) if Some(base) == register && offset != 0 => {
+        (Known::Pointer { .. } | Known::MapValue { .. }, Some((base, offset)))
+            if Some(base) == register && offset != 0 =>
+        {
             format!("{known}; the access is at r{base}{offset:+}")
         }
         _ => known.to_string(),
@@ -202,8 +213,12 @@ fn range(known: Known) -> Option<(Option<&'static str>, i64, i64)> {
     match known {
         Known::Number { min, max } => Some((None, min, max)),
         Known::Pointer { region, min, max } => {
-            let region = ebpf::RegionId::numbered(usize::from(region))?;
+            let region = RegionId::numbered(usize::from(region))?;
             Some((Some(region.name()), min, max))
+        }
+        Known::MapValue { map, min, max, .. } => {
+            let map = MapIndex::new(u32::from(map))?;
+            Some((Some(RegionId::Map(map).name()), min, max))
         }
         _ => None,
     }

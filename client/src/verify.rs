@@ -2,7 +2,7 @@
 //! its accesses to memory.
 //!
 //! The same check and verifier run over the same image with the same
-//! [environment](ebpf::abi::environment) as in the agent, so the verdict is the agent's too. Beside
+//! [`environment`] as in the agent, so the verdict is the agent's too. Beside
 //! the program as a whole, each entry is proved alone, with the functions that it calls: so all
 //! that is wrong is found at once, the first thing of each entry.
 
@@ -13,9 +13,7 @@ use ebpf::abi::{HELPERS, environment};
 use ebpf::diagnosis::Diagnosis;
 use ebpf::limits::KEPT_MAX;
 use ebpf::verifier::{Environment, Kept, Verified, Verifier};
-use ebpf::{
-    Access, Checked, EntryKind, Image, ImageError, ImageHeader, Instruction, RegionId, check_image,
-};
+use ebpf::{Access, Checked, EntryKind, Image, ImageError, Instruction, RegionId, check_image};
 use part::Part;
 use protocol::message::Proof;
 
@@ -122,12 +120,17 @@ pub fn verify(image: &[u8]) -> Result<Report, ImageError> {
             return Ok(report);
         }
     };
-    Prover::new(&image, &code, &checked).run(&mut report);
+    match environment(&image) {
+        Ok(environment) => {
+            Prover::new(&image, environment, &code, &checked).run(&mut report);
+        }
+        Err(error) => report.refusals.push(Finding::of_map(&error)),
+    }
     Ok(report)
 }
 
 struct Prover<'a> {
-    header: &'a ImageHeader,
+    image: &'a Image<'a>,
     environment: Environment,
     code: &'a Code,
     checked: &'a Checked,
@@ -135,10 +138,15 @@ struct Prover<'a> {
 }
 
 impl<'a> Prover<'a> {
-    fn new(image: &'a Image<'a>, code: &'a Code, checked: &'a Checked) -> Prover<'a> {
+    fn new(
+        image: &'a Image<'a>,
+        environment: Environment,
+        code: &'a Code,
+        checked: &'a Checked,
+    ) -> Prover<'a> {
         Prover {
-            header: image.header(),
-            environment: environment(image),
+            image,
+            environment,
             code,
             checked,
             verifier: Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX])),
@@ -161,10 +169,9 @@ impl<'a> Prover<'a> {
             }
         }
         let entries = self.code.entries.iter().copied();
-        let environment = self.environment;
         let whole = self
             .verifier
-            .verify(&self.code.slots, self.checked, entries, environment);
+            .verify(&self.code.slots, self.checked, entries, self.environment);
         match whole {
             Ok(verified) => {
                 report.counts = Some(Counts::from(verified));
@@ -185,11 +192,10 @@ impl<'a> Prover<'a> {
 
     /// An entry alone; `None` for the error where even its structure is refused.
     fn prove_part(&mut self, part: &Part, kind: EntryKind) -> Result<Counts, Option<Diagnosis>> {
-        let checked = part.check(self.header).ok_or(None)?;
+        let checked = part.check(self.image.header()).ok_or(None)?;
         let entries = [(kind, 0)];
-        let environment = self.environment;
         self.verifier
-            .verify(&part.slots, &checked, entries, environment)
+            .verify(&part.slots, &checked, entries, self.environment)
             .map(Counts::from)
             .map_err(|refusal| Some(Diagnosis::from(&refusal)))
     }

@@ -72,6 +72,8 @@ pub enum StartError {
     UnsoundLimits,
     /// The device's memory was claimed before.
     MemoryClaimed,
+    /// The platform has no memory for the machine code of as many programs as the limits say.
+    NoCodeMemory,
     /// The device's arena has fewer pages than the limits ask for.
     ArenaTooSmall {
         /// Pages it has.
@@ -89,6 +91,9 @@ impl core::fmt::Display for StartError {
             }
             StartError::MemoryClaimed => {
                 f.write_str("the device's memory is already in use by another agent")
+            }
+            StartError::NoCodeMemory => {
+                f.write_str("there is no memory for machine code of so many programs")
             }
             StartError::ArenaTooSmall { pages, needed } => {
                 write!(
@@ -184,7 +189,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             requests: Requests::new(limits.requests),
             objects: Table::new(limits.objects),
             instances: Table::new(limits.instances),
-            programs: ProgramStore::new(&limits, config.execution),
+            programs: ProgramStore::new(&limits, config.execution)
+                .ok_or(StartError::NoCodeMemory)?,
             invocations: Invocations::new(limits.invocations),
             slabs,
             shares: Shares::new(&limits),

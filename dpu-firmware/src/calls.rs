@@ -516,6 +516,10 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
         NotLoaded::Maps(refused) => maps_verdict(*refused),
         NotLoaded::Unproved(refusal) => diagnosis::refused(refusal),
         NotLoaded::Guarded(of_guard) => diagnosis::told(of_guard),
+        NotLoaded::Unfit(why) => (
+            Status::NotSupported,
+            ErrorBody::other(format_args!("{why}")),
+        ),
         NotLoaded::Unsupported(what) => (
             Status::NotSupported,
             ErrorBody::other(format_args!("{what}")),

@@ -23,13 +23,15 @@ use core::fmt;
 use core::ops::DerefMut;
 
 use ebpf::abi::CONTEXT_BYTES;
-use ebpf::fast::{DecodedStore, run_proved};
+use ebpf::fast::{DecodeError, DecodedStore, run_proved};
+use ebpf::jit::{self, JitError, JitStore, Job, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
-use ebpf::verifier::{Environment, Kept, Verified, Verifier};
+use ebpf::verifier::{Environment, Kept, ProofId, Verified, Verifier};
 use ebpf::{
     Decoded, EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, State, run_planned,
 };
 
+use crate::code::{Code, MapCode};
 use crate::helpers::HelperHost;
 use crate::maps::{MapView, with_values};
 
@@ -37,17 +39,29 @@ use crate::maps::{MapView, with_values};
 const ERRNO_MAX: i64 = 4095;
 
 const OPS: usize = Decoded::ops_for(CODE_SLOTS_MAX);
+const ENTRIES: usize = table_for(CODE_SLOTS_MAX);
 
-/// Bytes that the form of a program takes up at most.
-pub const FORM_BYTES_MAX: usize = size_of::<DecodedStore<OPS>>();
+/// Bytes that the form of a program takes up at most, with so many of machine code.
+#[must_use]
+pub const fn form_bytes_max(code_bytes: usize) -> usize {
+    let decoded = size_of::<DecodedStore<OPS>>();
+    let compiled = size_of::<JitStore<Code, ENTRIES>>() + code_bytes;
+    if decoded > compiled {
+        decoded
+    } else {
+        compiled
+    }
+}
 
 /// How an agent runs programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum EngineKind {
     /// The interpreter that checks every access, held to the proof: the referee.
     Checked,
     /// The interpreter of a decoded form, which checks only what was not proved.
     Interpreter,
+    /// Machine code, in memory of the platform's.
+    Jit(MapCode),
 }
 
 impl EngineKind {
@@ -57,12 +71,13 @@ impl EngineKind {
         match self {
             EngineKind::Checked => "interpreter-checked",
             EngineKind::Interpreter => "interpreter",
+            EngineKind::Jit(_) => "jit",
         }
     }
 }
 
 /// How programs are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ExecutionConfig {
     /// The engine.
     pub engine: EngineKind,
@@ -87,15 +102,25 @@ impl fmt::Display for ExecutionConfig {
             Isolation::Shared => "masked against speculation, since tenants share the DPU",
             Isolation::Alone => "not masked against speculation: all tenants trust each other",
         };
-        write!(f, "programs run in the {}, {masks}", self.engine.name())
+        write!(f, "programs run in engine {}, {masks}", self.engine.name())
     }
 }
 
 /// A program in the form that an engine takes.
-#[derive(Debug)]
 enum Form {
     Checked,
     Decoded(Box<DecodedStore<OPS>>),
+    Compiled(Box<JitStore<Code, ENTRIES>>),
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Checked => "Checked",
+            Form::Decoded(_) => "Decoded",
+            Form::Compiled(_) => "Compiled",
+        })
+    }
 }
 
 /// Room for one program: what was proved, and the form in which it runs.
@@ -106,16 +131,20 @@ pub struct LoadedProgram {
 }
 
 impl LoadedProgram {
-    /// Room without a program, for that engine. It takes all memory that a program can need.
+    /// Room without a program, for that engine. It takes all memory that a program can need, with
+    /// `code_bytes` for machine code; none if the platform has no such memory.
     #[must_use]
-    pub fn empty(engine: EngineKind) -> LoadedProgram {
-        LoadedProgram {
+    pub fn empty(engine: EngineKind, code_bytes: usize) -> Option<LoadedProgram> {
+        Some(LoadedProgram {
             verified: Box::new(Verified::EMPTY),
             form: match engine {
                 EngineKind::Checked => Form::Checked,
                 EngineKind::Interpreter => Form::Decoded(Box::default()),
+                EngineKind::Jit(map) => {
+                    Form::Compiled(Box::new(JitStore::new(Code(map(code_bytes)?))))
+                }
             },
-        }
+        })
     }
 
     /// What was proved.
@@ -124,21 +153,103 @@ impl LoadedProgram {
         &self.verified
     }
 
-    /// Puts what the verifier has proved in place of the program that was there. False if it has
-    /// proved nothing.
-    pub fn load<K>(&mut self, verifier: &mut Verifier<K>, isolation: Isolation) -> bool
+    /// Puts what the verifier has proved in place of the program that was there. It can be run when
+    /// [`LoadedProgram::translate`] says so.
+    ///
+    /// # Errors
+    /// What the engine has against the program.
+    pub fn load<K>(
+        &mut self,
+        verifier: &mut Verifier<K>,
+        isolation: Isolation,
+        translation: &mut Translation,
+    ) -> Result<(), Unfit>
     where
         K: DerefMut<Target = [Kept]>,
     {
         if !verifier.take(&mut self.verified) {
-            return false;
+            return Err(Unfit::NotProved);
         }
+        let (program, plan) = (self.verified.program(), self.verified.plan());
         match &mut self.form {
-            Form::Checked => true,
-            Form::Decoded(store) => {
-                let (program, plan) = (self.verified.program(), self.verified.plan());
-                store.decode(&program, plan, isolation).is_ok()
+            Form::Checked => {}
+            Form::Decoded(store) => store.decode(&program, plan, isolation)?,
+            Form::Compiled(store) => {
+                translation.0 = Some((self.verified.id(), store.begin(&program, isolation)?));
             }
+        }
+        Ok(())
+    }
+
+    /// Goes on with what the engine has to do before it can run the program, for so many of its
+    /// slots. True when all is done.
+    ///
+    /// # Errors
+    /// What the engine has against the program.
+    pub fn translate(&mut self, translation: &mut Translation, slots: u32) -> Result<bool, Unfit> {
+        let Form::Compiled(store) = &mut self.form else {
+            return Ok(true);
+        };
+        let job = match &mut translation.0 {
+            Some((proof, job)) if *proof == self.verified.id() => job,
+            _ => return Err(Unfit::NotProved),
+        };
+        let (program, plan) = (self.verified.program(), self.verified.plan());
+        // SAFETY: the verifier gives each proof away once, so it was here that `load` began the
+        // job with this proof. Its program and plan are replaced by nothing but `load`, by which
+        // the proof is another one, and the store is touched nowhere else.
+        let done = unsafe { store.step(job, &program, plan, slots) };
+        if done != Ok(false) {
+            translation.0 = None;
+        }
+        Ok(done?)
+    }
+}
+
+/// What is kept while a program is translated; one is enough for all that are so one after the other.
+pub struct Translation(Option<(ProofId, Job)>);
+
+impl Translation {
+    /// None is under way.
+    pub const IDLE: Translation = Translation(None);
+}
+
+impl fmt::Debug for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proof = self.0.as_ref().map(|(proof, _)| proof);
+        f.debug_tuple("Translation").field(&proof).finish()
+    }
+}
+
+/// Why an engine cannot run a program that was proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It was not.
+    NotProved,
+    /// It cannot be decoded.
+    Decode(DecodeError),
+    /// It cannot be compiled.
+    Compile(JitError),
+}
+
+impl From<DecodeError> for Unfit {
+    fn from(why: DecodeError) -> Unfit {
+        Unfit::Decode(why)
+    }
+}
+
+impl From<JitError> for Unfit {
+    fn from(why: JitError) -> Unfit {
+        Unfit::Compile(why)
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unfit::NotProved => f.write_str("it was not proved"),
+            Unfit::Decode(why) => why.fmt(f),
+            Unfit::Compile(why) => why.fmt(f),
         }
     }
 }
@@ -247,6 +358,11 @@ impl Execution {
                 // the environment names. So it is as the table at the top says.
                 Some(decoded) => unsafe { run_proved(&decoded, state, &mut memory, host, slice) },
                 None => unfit("it was not decoded"),
+            },
+            Form::Compiled(store) => match store.get() {
+                // SAFETY: as above, with what was compiled.
+                Some(code) => unsafe { jit::run_proved(&code, state, &mut memory, host, slice) },
+                None => unfit("it was not compiled"),
             },
         }
     }

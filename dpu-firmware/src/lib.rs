@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod agent;
 mod calls;
+pub mod code;
 pub mod diagnosis;
 mod drive;
 pub mod execution;

@@ -9,7 +9,7 @@ use ebpf::limits::KEPT_MAX;
 use ebpf::verifier::{Kept, Verified, Verifier};
 use nvme_model::seam::PAGE_BYTES;
 
-use crate::execution::FORM_BYTES_MAX;
+use crate::execution::form_bytes_max;
 
 /// Commands in flight on the agent's queue pair. A quarter of what QEMU's device and common
 /// drives offer (CAP.MQES + 1 = 2048), far above what a drive needs to be busy.
@@ -45,6 +45,9 @@ pub const DIGEST_QUANTUM_BYTES: usize = 4_096;
 
 /// Steps of one proof that are made in one turn.
 pub const PROOF_QUANTUM_STEPS: u32 = 64;
+
+/// Slots of one program that are translated in one turn.
+pub const TRANSLATION_QUANTUM_SLOTS: u32 = 512;
 
 /// Payload bytes that a request may carry without paying byte credit: they stay in the
 /// request's own slot. Program arguments are nearly always this small.
@@ -126,6 +129,8 @@ pub struct Limits {
     pub slabs: [usize; 3],
     /// Loaded programs.
     pub programs: usize,
+    /// Bytes of machine code that a program may come to, where programs are compiled.
+    pub code_bytes: usize,
     /// Uploads under way at once.
     pub uploads: usize,
     /// Open objects over all connections.
@@ -150,6 +155,7 @@ pub const SMALL: Limits = Limits {
     invocations_per_connection: 64,
     slabs: [512, 192, 160],
     programs: 64,
+    code_bytes: 48 * 1024,
     uploads: 8,
     objects: 1_024,
     instances: 512,
@@ -168,7 +174,8 @@ pub const LARGE: Limits = Limits {
     invocations: 4_096,
     invocations_per_connection: 128,
     slabs: [6_144, 2_560, 1_408],
-    programs: 1_024,
+    programs: 512,
+    code_bytes: 112 * 1024,
     uploads: 64,
     objects: 16_384,
     instances: 8_192,
@@ -192,9 +199,9 @@ const PAGE_ENTRY_BYTES: usize = 16;
 /// Bytes an invocation costs beside its slabs: engine state, stack, arguments, I/O state.
 const INVOCATION_BYTES: usize = 10 * 1024;
 
-/// Bytes a loaded program costs: what was proved, with the code, the form in which it runs, and
-/// what is known of it.
-const PROGRAM_BYTES: usize = size_of::<Verified>() + FORM_BYTES_MAX + 1024;
+/// Bytes a loaded program costs beside the form in which it runs: what was proved, with the code,
+/// and what is known of it.
+const PROGRAM_BYTES: usize = size_of::<Verified>() + 1024;
 
 /// Bytes of the verifier, of which there is one.
 const VERIFIER_BYTES: usize = size_of::<Verifier<()>>() + KEPT_MAX * size_of::<Kept>();
@@ -253,7 +260,7 @@ impl Limits {
             + self.requests * REQUEST_BYTES
             + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
-            + self.programs * (PROGRAM_BYTES + self.initial_bytes)
+            + self.programs * (PROGRAM_BYTES + form_bytes_max(self.code_bytes) + self.initial_bytes)
             + self.uploads * UPLOAD_BYTES
             + self.objects * OBJECT_BYTES
             + self.instances * INSTANCE_BYTES

@@ -3,7 +3,7 @@
 //! An upload owns a buffer from its Load until its last piece was hashed and its program proved or
 //! refused, or its connection is gone. Hashing goes by quanta, a few kilobytes a turn, and so does
 //! the proof, so that one tenant's upload is not another tenant's latency. There is one verifier:
-//! uploads that are hashed take turns with it, in the order of their buffers, and the greatest
+//! uploads that are hashed take turns with it and with the engine's translation, in the order of their buffers, and the greatest
 //! number of its steps bounds how long each can have it. A program that was accepted outlives the
 //! connection that brought it, and is found by name by everybody.
 
@@ -18,9 +18,11 @@ use protocol::limits::NAME_BYTES_MAX;
 use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionConfig, LoadedProgram};
+use crate::execution::{ExecutionConfig, LoadedProgram, Translation, Unfit};
 use crate::helpers::HELPERS;
-use crate::limits::{DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES};
+use crate::limits::{
+    DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES, TRANSLATION_QUANTUM_SLOTS,
+};
 use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
 use crate::session::ConnectionIndex;
@@ -52,6 +54,8 @@ pub enum NotLoaded {
     Unproved(verifier::Refusal),
     /// It could, but for accesses that must be checked, and was to be loaded strictly.
     Guarded(Diagnosis),
+    /// The engine cannot run it.
+    Unfit(Unfit),
     /// The image wants something this agent does not have.
     Unsupported(&'static str),
     /// Another program has that name.
@@ -128,6 +132,14 @@ impl Upload {
     }
 }
 
+/// An upload in the hands of verifier and engine.
+#[derive(Debug, Clone, Copy)]
+struct Proving {
+    upload: usize,
+    /// Once it is proved, the slot whose spare room it is translated in.
+    slot: Option<usize>,
+}
+
 /// The store.
 #[derive(Debug)]
 pub struct ProgramStore {
@@ -141,38 +153,38 @@ pub struct ProgramStore {
     complete: usize,
     /// Upload whose hashing goes on next.
     turn: usize,
-    /// Upload that is being proved, and the one that is looked at first after it.
-    proving: Option<usize>,
+    /// The upload that is being proved or translated, and the one that is looked at first after it.
+    proving: Option<Proving>,
     next_proof: usize,
     verifier: Box<Verifier<Box<[Kept]>>>,
     /// The code that is about to be proved.
     code: Box<[u64]>,
+    translation: Translation,
     isolation: Isolation,
     initial_bytes_max: usize,
 }
 
 impl ProgramStore {
-    /// A store for as many programs and uploads as the limits say.
+    /// A store for as many programs and uploads as the limits say; none if the platform has no
+    /// memory for their code.
     #[must_use]
-    pub fn new(limits: &Limits, execution: ExecutionConfig) -> ProgramStore {
-        let Limits {
-            programs, uploads, ..
-        } = *limits;
-        let slots: Vec<Slot> = (0..programs)
-            .map(|_| Slot {
-                generation: 1,
-                program: None,
-                spare: Some((
-                    LoadedProgram::empty(execution.engine),
-                    ProgramMaps::empty(limits.initial_bytes),
-                )),
+    pub fn new(limits: &Limits, execution: ExecutionConfig) -> Option<ProgramStore> {
+        let (programs, uploads) = (limits.programs, limits.uploads);
+        let slots: Option<Vec<Slot>> = (0..programs)
+            .map(|_| {
+                let loaded = LoadedProgram::empty(execution.engine, limits.code_bytes)?;
+                Some(Slot {
+                    generation: 1,
+                    program: None,
+                    spare: Some((loaded, ProgramMaps::empty(limits.initial_bytes))),
+                })
             })
             .collect();
         let buffers: Vec<Box<[u8]>> = (0..uploads)
             .map(|_| vec![0; IMAGE_BYTES_MAX].into_boxed_slice())
             .collect();
-        ProgramStore {
-            slots: slots.into_boxed_slice(),
+        Some(ProgramStore {
+            slots: slots?.into_boxed_slice(),
             used: 0,
             peak: 0,
             uploads: (0..uploads).map(|_| None).collect(),
@@ -186,9 +198,10 @@ impl ProgramStore {
                 vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice(),
             )),
             code: vec![0; CODE_SLOTS_MAX].into_boxed_slice(),
+            translation: Translation::IDLE,
             isolation: execution.isolation,
             initial_bytes_max: limits.initial_bytes,
-        }
+        })
     }
 
     /// Starts an upload; `None` where every buffer is in use.
@@ -255,7 +268,7 @@ impl ProgramStore {
         let at = usize::from(index.0);
         let waiting = self.uploads.get_mut(at)?.take()?.waiting;
         self.complete -= usize::from(waiting.is_some());
-        self.proving = self.proving.filter(|proving| *proving != at);
+        self.proving = self.proving.filter(|proving| proving.upload != at);
         waiting
     }
 
@@ -287,22 +300,28 @@ impl ProgramStore {
 
     /// Takes the proof under way a quantum further, or begins one. The verdict, if there is one.
     fn prove(&mut self) -> Option<(usize, Result<ProgramIndex, NotLoaded>)> {
-        let Some(at) = self.proving else {
+        let Some(Proving { upload: at, slot }) = self.proving else {
             let at = self.next_upload(self.next_proof, Upload::is_hashed)?;
             self.next_proof = at + 1;
             return match self.begin_proof(at) {
                 Ok(None) => {
-                    self.proving = Some(at);
+                    self.proving = Some(Proving {
+                        upload: at,
+                        slot: None,
+                    });
                     None
                 }
                 Ok(Some(known)) => Some((at, Ok(known))),
                 Err(why) => Some((at, Err(why))),
             };
         };
-        let verdict = match self.verifier.step(PROOF_QUANTUM_STEPS) {
-            Progress::More => return None,
-            Progress::Proved => self.accept(at),
-            Progress::Refused(refusal) => Err(NotLoaded::Unproved(refusal)),
+        let verdict = match slot {
+            Some(slot) => self.translate(at, slot).transpose()?,
+            None => match self.verifier.step(PROOF_QUANTUM_STEPS) {
+                Progress::More => return None,
+                Progress::Proved => Err(self.begin_translation(at).err()?),
+                Progress::Refused(refusal) => Err(NotLoaded::Unproved(refusal)),
+            },
         };
         Some((at, verdict))
     }
@@ -340,35 +359,51 @@ impl ProgramStore {
         let code = &self.code[..slots];
         let checked = check_image(&image, code, &HELPERS).map_err(NotLoaded::Refused)?;
         ProgramMaps::check(&image, self.initial_bytes_max).map_err(NotLoaded::Maps)?;
-        let environment = ebpf::abi::environment(&image);
+        let environment =
+            ebpf::abi::environment(&image).map_err(|error| NotLoaded::Maps(error.into()))?;
         self.verifier
             .start(code, &checked, entries(&image), environment)
             .map_err(NotLoaded::Unproved)?;
         Ok(None)
     }
 
-    /// Keeps what was proved of an upload.
-    fn accept(&mut self, at: usize) -> Result<ProgramIndex, NotLoaded> {
-        let index = self.free_slot().ok_or(NotLoaded::Full)?;
-        let slot = &mut self.slots[index];
-        let Some(upload) = &self.uploads[at] else {
-            return Err(NotLoaded::Full);
-        };
-        let image = image(upload, &self.buffers[at])?;
+    /// Puts what was proved of an upload where the engine can translate it.
+    fn begin_translation(&mut self, at: usize) -> Result<(), NotLoaded> {
+        let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
         if let Some(verified) = self.verifier.verified() {
             allowed(upload, verified)?;
         }
-        let (mut loaded, mut maps) = slot.spare.take().ok_or(NotLoaded::Full)?;
-        let kept = maps.keep(&image).map_err(NotLoaded::Maps);
-        if kept.is_err() || !loaded.load(&mut self.verifier, self.isolation) {
-            slot.spare = Some((loaded, maps));
-            kept?;
-            return Err(NotLoaded::Unsupported("this engine cannot run the program"));
+        let index = self.free_slot().ok_or(NotLoaded::Full)?;
+        let spare = self.slots[index].spare.as_mut().ok_or(NotLoaded::Full)?;
+        let (loaded, maps) = spare;
+        maps.keep(&image(upload, &self.buffers[at])?)
+            .map_err(NotLoaded::Maps)?;
+        loaded
+            .load(&mut self.verifier, self.isolation, &mut self.translation)
+            .map_err(NotLoaded::Unfit)?;
+        self.proving = Some(Proving {
+            upload: at,
+            slot: Some(index),
+        });
+        Ok(())
+    }
+
+    /// Takes the translation under way a quantum further, and keeps the program when it is done.
+    fn translate(&mut self, at: usize, index: usize) -> Result<Option<ProgramIndex>, NotLoaded> {
+        let slot = &mut self.slots[index];
+        let (loaded, _) = slot.spare.as_mut().ok_or(NotLoaded::Full)?;
+        if !loaded
+            .translate(&mut self.translation, TRANSLATION_QUANTUM_SLOTS)
+            .map_err(NotLoaded::Unfit)?
+        {
+            return Ok(None);
         }
-        slot.program = Some(StoredProgram {
+        let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
+        let header = *image(upload, &self.buffers[at])?.header();
+        slot.program = slot.spare.take().map(|(loaded, maps)| StoredProgram {
             name: upload.name.clone(),
             digest: upload.digest,
-            header: *image.header(),
+            header,
             instances: 0,
             calls: 0,
             loaded,
@@ -376,7 +411,7 @@ impl ProgramStore {
         });
         self.used += 1;
         self.peak = self.peak.max(self.used);
-        Ok(ProgramIndex(index as u16))
+        Ok(Some(ProgramIndex(index as u16)))
     }
 
     fn free_slot(&self) -> Option<usize> {

@@ -5,6 +5,7 @@
 
 use crate::host::HelperSpec;
 use crate::image::Image;
+use crate::maps::MapError;
 use crate::memory::RegionId;
 use crate::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
@@ -237,10 +238,9 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
 
 /// What the verifier is told of a program that runs against this ABI: the same by the agent before
 /// it runs one and by whoever wants to know beforehand.
-#[must_use]
-pub fn environment(image: &Image<'_>) -> Environment {
-    // The maps of an image that was parsed can be had; without them, a program that names one would
-    // be refused.
+///
+/// # Errors
+/// A map that cannot be.
+pub fn environment(image: &Image<'_>) -> Result<Environment, MapError> {
     Environment::of_image(image, CONTEXT_LAYOUT, &SIGNATURES)
-        .unwrap_or_else(|_| Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES))
 }

@@ -134,7 +134,7 @@ impl AccessPlan {
     }
 
     /// Notes what the access at a slot may touch, which is checked when it runs.
-    pub(crate) fn guard(&mut self, pc: u32, allowed: Allowed) {
+    pub fn guard(&mut self, pc: u32, allowed: Allowed) {
         self.note(pc, allowed.tag());
     }
 

@@ -13,7 +13,7 @@ use heapless::Vec;
 use crate::instruction::{Instruction, Width};
 use crate::limits::{FRAME_BYTES, FRAMES_MAX, STACK_BYTES, TRAIL_MAX};
 use crate::memory::{RegionId, Right};
-use crate::verifier::{Guard, Kind, Refusal, RefusalKind, Unusable, Value, Verified};
+use crate::verifier::{self, Guard, Kind, Refusal, RefusalKind, Unusable, Verified};
 
 /// A refusal, in numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,8 +80,8 @@ pub enum Known {
     },
 }
 
-impl From<&Value> for Known {
-    fn from(value: &Value) -> Known {
+impl From<&verifier::Known> for Known {
+    fn from(value: &verifier::Known) -> Known {
         let span = value.scalar().signed();
         let (min, max) = (span.min, span.max);
         match value.kind() {
@@ -167,7 +167,7 @@ fn region_name(number: u32) -> &'static str {
 
 impl From<&Refusal> for Diagnosis {
     fn from(refusal: &Refusal) -> Diagnosis {
-        let known = |(_, value): &(_, Value)| Known::from(value);
+        let known = |(_, value): &(_, verifier::Known)| Known::from(value);
         Diagnosis {
             pc: refusal.pc,
             kind: refusal.why.number(),

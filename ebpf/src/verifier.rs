@@ -20,6 +20,11 @@
 mod arithmetic;
 mod branch;
 mod calls;
+#[cfg(feature = "canary")]
+pub mod canary;
+#[cfg(not(feature = "canary"))]
+#[allow(dead_code, unreachable_pub)] // Nobody takes a rule out.
+mod canary;
 mod compare;
 mod environment;
 mod fixpoint;
@@ -47,5 +52,5 @@ pub use refusal::{Refusal, RefusalKind};
 pub use scalar::Scalar;
 pub use span::Span;
 pub use tnum::Tnum;
-pub use value::{Kind, Lookup, Unusable, Value};
+pub use value::{Kind, Known, Lookup, Unusable};
 pub use verified::{Guard, ProofId, Verified};

@@ -1,7 +1,5 @@
 //! Each rule of the verifier, by a program that keeps it and one that does not.
 
-use std::time::{Duration, Instant};
-
 use ebpf::limits::{CELLS_MAX, KEPT_MAX};
 use ebpf::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
@@ -815,63 +813,4 @@ fn a_job_goes_on_where_it_stopped() {
     // It is gone.
     assert_eq!(verifier.step(1), Progress::More);
     assert!(verifier.verified().is_none() && !verifier.take(&mut stepped));
-}
-
-/// Steps taken and slots; how long it took is printed.
-fn cost(name: &str, text: &str) -> (u32, u32) {
-    let slots = asm::assemble(text).unwrap();
-    let checked = check(&slots, &[0], &SPECS).unwrap();
-    let mut verifier = Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX]));
-    let begin = Instant::now();
-    let entries = [(EntryKind::Call, 0)];
-    verifier
-        .start(&slots, &checked, entries, environment())
-        .unwrap();
-    let started = begin.elapsed();
-    let mut worst = Duration::ZERO;
-    let verified = loop {
-        let turn = Instant::now();
-        let progress = verifier.step(64);
-        worst = worst.max(turn.elapsed());
-        match progress {
-            Progress::More => {}
-            Progress::Proved => break verifier.verified().expect("it was proved"),
-            Progress::Refused(refusal) => panic!("{name}: {refusal}"),
-        }
-    };
-    let (len, whole) = (slots.len(), begin.elapsed());
-    println!(
-        "{name}: {len} slots, {} steps, {whole:?} in all, {started:?} to start, at most {worst:?} \
-         for 64 steps",
-        verified.steps()
-    );
-    (verified.steps(), len as u32)
-}
-
-#[test]
-fn steps_are_in_proportion_to_slots() {
-    let block = "ldxdw r2, [r1]\nldxw r3, [r1+40]\nand r3, 31\nadd r2, r3\nldxb r4, [r2]\njeq r4, 7, +2\nstxw [r10-8], r4\nldxb r4, [r2+3]\nadd r0, r4\n";
-    let straight = format!("mov r0, 0\n{}exit", block.repeat(450));
-    let (steps, slots) = cost("straight", &straight);
-    assert!(slots > 4000 && steps <= slots);
-    // Forty loops, each in the one before.
-    let mut nest = String::from("mov r0, 0\n");
-    for level in 0..40 {
-        let place = level * 8 + 8;
-        nest += &format!("stdw [r10-{place}], 0\nl{level}: mov r4, 1\n");
-    }
-    for level in (0..40).rev() {
-        let place = level * 8 + 8;
-        nest += &format!(
-            "ldxdw r3, [r10-{place}]\nadd r3, 1\nstxdw [r10-{place}], r3\njlt r3, 7, l{level}\n"
-        );
-    }
-    let (steps, slots) = cost("forty loops", &(nest + "exit"));
-    assert!(steps < 100 * slots);
-    println!(
-        "memory: {} KiB kept, {} KiB beside it",
-        size_of::<Kept>() * KEPT_MAX / 1024,
-        size_of::<Verifier<&mut [Kept]>>() / 1024
-    );
-    assert!(size_of::<Kept>() * KEPT_MAX + size_of::<Verifier<&mut [Kept]>>() <= 4 << 20);
 }

@@ -1,6 +1,7 @@
 //! The engines that are held against the referee.
 //!
-//! Another engine is another line in [`all`].
+//! Another engine is another line in [`all`]; those that need something of the platform are given
+//! to [`Harness::with`](crate::Harness::with).
 #![allow(unsafe_code)] // Engines run proved programs; who calls them vouches for the proof.
 
 use alloc::boxed::Box;
@@ -8,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use ebpf::fast::{DecodedStore, run_proved};
+use ebpf::jit::{self, CodeMemory, JitStore, table_for};
 use ebpf::limits::CODE_SLOTS_MAX;
 use ebpf::{AccessPlan, Isolation, Memory, Outcome, Program, State};
 
@@ -85,5 +87,46 @@ impl Engine for Fast {
         let decoded = self.store.get().expect("a program was prepared");
         // SAFETY: the caller vouches for it.
         unsafe { run_proved(&decoded, state, memory, host, slice) }
+    }
+}
+
+/// Machine code, in memory of the platform's.
+pub struct Jit<M> {
+    name: &'static str,
+    isolation: Isolation,
+    store: Box<JitStore<M, { table_for(CODE_SLOTS_MAX) }>>,
+}
+
+impl<M: CodeMemory> Jit<M> {
+    /// One that compiles into `memory`, which has room for the code of any program.
+    pub fn new(name: &'static str, isolation: Isolation, memory: M) -> Jit<M> {
+        Jit {
+            name,
+            isolation,
+            store: Box::new(JitStore::new(memory)),
+        }
+    }
+}
+
+impl<M: CodeMemory> Engine for Jit<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn prepare(&mut self, program: &Program<'_>, plan: &AccessPlan) -> Result<(), &'static str> {
+        let compiled = self.store.compile(program, plan, self.isolation);
+        compiled.map_err(|_| "it cannot be compiled")
+    }
+
+    unsafe fn run(
+        &mut self,
+        state: &mut State,
+        memory: &mut Memory<'_>,
+        host: &mut Helpers<'_>,
+        slice: u32,
+    ) -> Outcome {
+        let compiled = self.store.get().expect("a program was prepared");
+        // SAFETY: the caller vouches for it.
+        unsafe { jit::run_proved(&compiled, state, memory, host, slice) }
     }
 }

@@ -130,6 +130,8 @@ proptest! {
             Known::Mixed,
             Known::Number { min: i64::from(errno), max: i64::MAX },
             Known::Pointer { region: status as u8, min: i64::MIN, max: 0 },
+            Known::Map { map: status as u8 },
+            Known::MapValue { map: 6, or_null: status > 9, min: 0, max: i64::from(errno) },
         ] {
             let trail = heapless::Vec::from_slice(&[status; TRAIL_MAX]).unwrap();
             let register = (status > 9).then_some(status as u8);

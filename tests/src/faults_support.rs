@@ -45,6 +45,7 @@ pub const TINY: Limits = Limits {
     invocations_per_connection: 2,
     slabs: [6, 3, 2],
     programs: 4,
+    code_bytes: 16 * 1024,
     uploads: 2,
     objects: 24,
     instances: 8,

@@ -32,7 +32,7 @@ fn args(disk: &Path, listen: SocketAddr) -> ServeArgs {
         rtt: Duration::ZERO,
         drive_latency: Duration::ZERO,
         execution: ExecutionArgs {
-            engine: EngineArg::Interpreter,
+            engine: EngineArg::fastest(),
             single_tenant: false,
         },
     }

@@ -75,13 +75,33 @@ pub(super) fn of(diagnosis: &Diagnosis, code: &Code) -> Option<String> {
             "split the program into entries, or its loops into functions that are called less often"
         }
         RefusalKind::TooManyCells => "put large structs and arrays into DPU_SCRATCH variables",
-        RefusalKind::MaybeNull => "a lookup may find nothing: compare its result with NULL first",
-        RefusalKind::SeveralRegions { .. } | RefusalKind::BufferStrays { .. } => {
-            "bound the offset first, for example with dpu_clamp()"
+        RefusalKind::MaybeNull => {
+            "a lookup that finds nothing gives NULL: `if (!value) return -ENOENT;` before it is used"
         }
-        RefusalKind::NotAMap => "pass the address of a map that is declared in section .maps",
-        RefusalKind::NotGlobal { .. } => "use bpf_map_lookup_elem()",
+        RefusalKind::NotAMap => "pass the address of a variable in SEC(\".maps\")",
+        RefusalKind::SeveralRegions { .. } => {
+            "use a pointer variable for one buffer only, or clamp the offset with dpu_clamp()"
+        }
+        RefusalKind::BufferStrays { .. } => {
+            "bound the offset that is added to the buffer's address, with dpu_clamp()"
+        }
+        RefusalKind::NotGlobal { .. } => "find the value with bpf_map_lookup_elem()",
         RefusalKind::NoMap { .. } | RefusalKind::NotChecked => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Advice on code whose structure is wrong, if there is any.
+pub(super) fn of_structure(why: ebpf::RefusalKind) -> Option<String> {
+    let text = match why {
+        ebpf::RefusalKind::UnknownHelper { .. } => {
+            "dpu.h says which helpers there are, and which are not offered yet"
+        }
+        ebpf::RefusalKind::Malformed { .. } => "compile with -mcpu=v3",
+        ebpf::RefusalKind::TooLong { .. } | ebpf::RefusalKind::TooManyFunctions => {
+            "make the program smaller, for example with fewer copies of inlined functions"
+        }
+        _ => return None,
     };
     Some(text.to_owned())
 }
@@ -122,10 +142,10 @@ fn of_guarded(room: &Room, offset: i16) -> String {
     let last = room.bytes.and_then(|bytes| bytes.checked_sub(room.len));
     let last = last.and_then(|last| last.checked_add_signed(-i32::from(offset)));
     match (room.region, last) {
-        (RegionId::Data, _) => {
-            "how much data there is differs from run to run, so this is checked each time"
-                .to_owned()
-        }
+        (RegionId::Data, _) => format!(
+            "to have it proved, compare with the end first: `if (p + {} > ctx->data_end) return 0;`",
+            room.len
+        ),
         (RegionId::Stack, _) => {
             "index arrays on the stack with an offset that went through dpu_clamp()".to_owned()
         }

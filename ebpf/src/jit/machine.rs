@@ -1,6 +1,9 @@
 //! What native code works on: read and written by field offset.
+#![allow(unsafe_code)] // It fills in only what a program will read of the regions.
 
-use crate::limits::{FRAME_BYTES, REGIONS_MAX, STACK_BYTES};
+use core::mem::MaybeUninit;
+
+use crate::limits::{REGIONS_MAX, STACK_BYTES};
 use crate::memory::{Memory, RegionId};
 use crate::state::Frame;
 
@@ -11,7 +14,7 @@ pub(super) struct Machine {
     pub(super) r: [u64; 16],
     /// What the slice has left.
     pub(super) fuel: i64,
-    /// The native address of the current frame's end.
+    /// The native address of the current frame's end, if the program wants it.
     pub(super) frame_end: u64,
     /// Where the next local call puts its frame.
     pub(super) frame: *mut Frame,
@@ -21,18 +24,18 @@ pub(super) struct Machine {
     pub(super) exit: u32,
     /// A number that belongs to it.
     pub(super) detail: u64,
+    /// Always 0.
+    pub(super) zero: u64,
     /// The slot that was entered, or returned to, last.
     pub(super) pc: u32,
-    /// Always 0.
-    pub(super) zero: u32,
+    /// The program's slots.
+    pub(super) slots: u32,
     /// Where the code begins.
     pub(super) code: *const u8,
     /// For each slot, and one behind the last, where its code begins, from `code`.
     pub(super) table: *const u32,
-    /// The program's slots.
-    pub(super) slots: u32,
     /// The regions as they lie now.
-    pub(super) regions: Regions,
+    pub(super) regions: MaybeUninit<Regions>,
 }
 
 /// All regions, by number.
@@ -48,18 +51,13 @@ pub(super) struct Regions {
     pub(super) write_limit: [[u32; REGIONS_MAX]; 4],
 }
 
-impl Regions {
-    pub(super) const EMPTY: Regions = Regions {
-        base: [0; REGIONS_MAX],
-        delta: [0; REGIONS_MAX],
-        read_limit: [[0; REGIONS_MAX]; 4],
-        write_limit: [[0; REGIONS_MAX]; 4],
-    };
-
-    /// Notes where the regions of a set, by the bits of their numbers, lie now. It is void once the
-    /// memory is used by other means.
+impl Machine {
+    /// Notes where the regions of a set, by the bits of their numbers, lie now, and gives the
+    /// native address of the stack's end, if that is one of them. It is void once the memory is
+    /// used by other means.
     #[inline]
-    pub(super) fn draw(&mut self, memory: &mut Memory<'_>, set: u32) {
+    pub(super) fn draw(&mut self, memory: &mut Memory<'_>, set: u32) -> u64 {
+        let mut stack_end = 0;
         let mut left = set;
         while left != 0 {
             let region = left.trailing_zeros() as usize;
@@ -69,21 +67,23 @@ impl Regions {
             }
             let (base, len, writable) = memory.native(region);
             let base = base.expose_provenance() as u64;
-            self.base[region] = base;
-            self.delta[region] = base.wrapping_sub((region as u64 + 1) << 32);
-            for log in 0..4 {
-                let starts = (len + 1).saturating_sub(1 << log);
-                self.read_limit[log][region] = starts;
-                self.write_limit[log][region] = if writable { starts } else { 0 };
+            let starts = [0, 1, 2, 3].map(|log| (len + 1).saturating_sub(1 << log));
+            let regions = self.regions.as_mut_ptr();
+            // SAFETY: `region` is a number of one, so the places lie in the arrays; writing a number
+            // to a place that was not initialised drops nothing.
+            unsafe {
+                (*regions).base[region] = base;
+                (*regions).delta[region] = base.wrapping_sub((region as u64 + 1) << 32);
+                for (log, starts) in starts.into_iter().enumerate() {
+                    (*regions).read_limit[log][region] = starts;
+                    (*regions).write_limit[log][region] = if writable { starts } else { 0 };
+                }
+            }
+            if region == RegionId::Stack.number() {
+                stack_end = base.wrapping_add(STACK_BYTES as u64);
             }
         }
-    }
-
-    /// The native address of the end of the frame at a depth.
-    #[inline]
-    pub(super) fn frame_end(&self, depth: u32) -> u64 {
-        let top = self.base[RegionId::Stack.number()].wrapping_add(STACK_BYTES as u64);
-        top.wrapping_sub(u64::from(depth) * FRAME_BYTES as u64)
+        stack_end
     }
 }
 
@@ -97,16 +97,30 @@ mod tests {
         let mut memory = Memory::new()
             .with_read(RegionId::Arguments, &arguments)
             .with_write(RegionId::Scratch, &mut scratch);
-        let mut regions = Regions::EMPTY;
-        regions.draw(&mut memory, u32::MAX);
+        let mut machine = Machine {
+            r: [0; 16],
+            fuel: 0,
+            frame_end: 0,
+            frame: core::ptr::null_mut(),
+            depth: 0,
+            exit: 0,
+            detail: 0,
+            zero: 0,
+            pc: 0,
+            slots: 0,
+            code: core::ptr::null(),
+            table: core::ptr::null(),
+            regions: MaybeUninit::uninit(),
+        };
+        machine.draw(&mut memory, u32::MAX);
+        // SAFETY: all of them were drawn.
+        let regions = unsafe { machine.regions.assume_init_ref() };
         let limits = |limits: &[[u32; REGIONS_MAX]; 4], region: RegionId| {
             limits.map(|by_region| by_region[region.number()])
         };
-        assert_eq!(
-            limits(&regions.read_limit, RegionId::Arguments),
-            [3, 2, 0, 0]
-        );
-        assert_eq!(limits(&regions.write_limit, RegionId::Arguments), [0; 4]);
+        let arguments = RegionId::Arguments;
+        assert_eq!(limits(&regions.read_limit, arguments), [3, 2, 0, 0]);
+        assert_eq!(limits(&regions.write_limit, arguments), [0; 4]);
         for limit in [&regions.read_limit, &regions.write_limit] {
             assert_eq!(limits(limit, RegionId::Scratch), [24, 23, 21, 17]);
             assert_eq!(limits(limit, RegionId::Reply), [0; 4]);

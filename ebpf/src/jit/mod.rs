@@ -12,7 +12,7 @@
 //! # A compilation
 //!
 //! [`Job`] goes over the program's slots a few times, each time in order, so it can be done in steps
-//! and costs the same for each slot. Two *surveys* ([`survey`]) find labels, loops, the registers
+//! and costs the same for each slot. Two *surveys* find labels, loops, the registers
 //! that occur and the regions that are touched most. Then the architecture's emitter runs over
 //! the slots again and again with the same decisions: first it only counts, later it writes. The
 //! table holds what the pass before has found out of where each slot's code begins, so jumps
@@ -22,7 +22,7 @@
 //!
 //! # The machine and its registers
 //!
-//! Native code is entered with a pointer to a [`machine::Machine`], which has the registers r0 to r10
+//! Native code is entered with a pointer to a `Machine`, which has the registers r0 to r10
 //! as the state has them, the fuel, the regions and the reason for having come back. While it runs,
 //! r0 to r9 are in native registers, as far as the program mentions them, and so is the fuel.
 //! Registers that the program leaves free hold the bases of the regions it touches most. r10 is never
@@ -36,12 +36,20 @@
 //! | access | what is emitted |
 //! |---|---|
 //! | proved | address + delta |
-//! | proved, to be masked | the address's lower half, or 0 by a conditional move where it exceeds the limit; + base |
+//! | proved, to be masked | the address's lower half + base, and a comparison with the limit for conditional moves |
 //! | guarded | a comparison of the tag with what is allowed, of the lower half with the region's limit; then as proved |
 //!
-//! The limit of a region for accesses of n bytes is the number of offsets they may start at. Where
-//! others have memory on this machine ([`Isolation::Shared`](crate::Isolation)), every access at an
-//! offset that varies is masked, so that what the processor speculates about it stays in its region.
+//! The limit of a region for accesses of n bytes is the number of offsets they may start at.
+//!
+//! # Speculation
+//!
+//! Where others have memory on this machine ([`Isolation::Shared`](crate::Isolation)), every access at
+//! an offset that varies is masked, so that nothing of theirs gets into what the processor
+//! speculates. Offsets are beyond the limit only where it speculates on a way that the program does
+//! not take. There a conditional move, which is not speculated about, makes the offset of a store 0;
+//! of a load it makes the *value* 0, before anything can depend on it: the load need not wait for the
+//! comparison then, and where it reads tells nothing but the address, which the program has anyhow.
+//! Guarded accesses have the offset masked in either case.
 //!
 //! # The meter, slices and suspension
 //!

@@ -1,13 +1,16 @@
 //! Running what was compiled, as [`run`](crate::run) runs slots.
 #![allow(unsafe_code)] // It enters native code, for which it makes a machine that is whole.
 
+use core::mem::MaybeUninit;
+
 use super::exit::Exit;
-use super::machine::{Machine, Regions};
+use super::machine::Machine;
 use super::store::Compiled;
 use crate::fault::{FaultKind, Outcome};
 use crate::helper_call::HelperCall;
 use crate::host::Host;
-use crate::interpreter::{Fuel, Stop, fault, is_short, run_slice, settle};
+use crate::interpreter::{Fuel, Stop, fault, run_slice, settle};
+use crate::limits::FRAME_BYTES;
 use crate::memory::{Memory, Right};
 use crate::meter;
 use crate::state::{Frame, State};
@@ -79,9 +82,9 @@ unsafe fn execute<H: Host>(
         code: compiled.code,
         table: compiled.table.as_ptr(),
         slots: compiled.slots(),
-        regions: Regions::EMPTY,
+        regions: MaybeUninit::uninit(),
     };
-    machine.regions.draw(memory, regions);
+    let mut stack_end = machine.draw(memory, regions);
     let mut pc = state.pc;
     let stop = loop {
         let Some(&offset) = compiled.table.get(pc as usize) else {
@@ -92,7 +95,7 @@ unsafe fn execute<H: Host>(
             .frames
             .as_mut_ptr()
             .wrapping_add(machine.depth as usize);
-        machine.frame_end = machine.regions.frame_end(machine.depth);
+        machine.frame_end = stack_end.wrapping_sub(u64::from(machine.depth) * FRAME_BYTES as u64);
         // SAFETY: the table's entries lead to where code of the program begins, which can be
         // executed and keeps to the machine. The machine is whole: its regions were drawn from the
         // memory, which nothing else has used since, and its frames are the state's, which
@@ -127,10 +130,10 @@ unsafe fn execute<H: Host>(
                     break Stop::Slice;
                 }
                 // The helper had the memory.
-                machine.regions.draw(memory, regions);
+                stack_end = machine.draw(memory, regions);
             }
             Exit::Jump { pc: from, target } => {
-                if is_short(machine.fuel, budget.rest) {
+                if is_beyond(machine.fuel, budget.rest) {
                     machine.fuel += meter::jump_cost(from, target) as i64;
                     pc = from;
                     break Stop::OutOfBudget;
@@ -142,7 +145,7 @@ unsafe fn execute<H: Host>(
                 pc = from;
                 let price = compiled.checked.function_at(target);
                 let price = price.map_or(0, |function| function.len);
-                if is_short(machine.fuel, budget.rest) {
+                if is_beyond(machine.fuel, budget.rest) {
                     machine.fuel += i64::from(price);
                     break Stop::OutOfBudget;
                 }
@@ -173,6 +176,13 @@ unsafe fn execute<H: Host>(
     state.depth = machine.depth;
     state.pc = pc;
     stop
+}
+
+/// True if a fuel that has become negative is not covered by the rest of the budget. It is asked at the
+/// end of every slice.
+#[inline(always)]
+const fn is_beyond(fuel: i64, rest: u64) -> bool {
+    rest.checked_add_signed(fuel).is_none()
 }
 
 /// Where an exit that is a fault stands, and which it is.

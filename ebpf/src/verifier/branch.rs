@@ -1,5 +1,6 @@
 //! What conditional jumps tell of the values that they compare.
 
+use super::canary::{Rule, is_out};
 use super::compare::order;
 use super::refusal::RefusalKind;
 use super::scalar::Scalar;
@@ -57,18 +58,23 @@ impl Transfer<'_> {
                 return true;
             }
         };
+        let holds = holds || is_out(Rule::Branch);
         let refined = Scalar::refine(width, condition, holds, &a.number, &b.number);
         let Some((of_dst, of_src)) = refined else {
             return false;
         };
-        let mut possible = self.state.learn(dst, &of_dst);
-        if let Operand::Register(src) = src {
-            possible &= self.state.learn(src, &of_src);
-            if possible {
-                self.learn_slack(width, condition, holds, (dst, &a), (src, &b));
-            }
+        if !self.state.learn(dst, &of_dst) {
+            return false;
         }
-        possible
+        self.state.learn_length(dst);
+        if let Operand::Register(src) = src {
+            if !self.state.learn(src, &of_src) {
+                return false;
+            }
+            self.state.learn_length(src);
+            self.learn_slack(width, condition, holds, (dst, &a), (src, &b));
+        }
+        true
     }
 
     /// What a test for 0 says of what is no number.

@@ -13,6 +13,7 @@ use core::ops::DerefMut;
 
 use heapless::Vec;
 
+use super::canary::{Rule, is_out};
 use super::environment::Environment;
 use super::flow::{Flow, decode, successors};
 use super::found::Found;
@@ -57,6 +58,8 @@ enum Phase {
     Idle,
     /// There was one, and the program is proved.
     Proved,
+    /// Looks where code goes.
+    Explore,
     /// Upwards.
     Ascend,
     /// Collects what comes back to loop heads.
@@ -65,6 +68,8 @@ enum Phase {
     Narrow(u8),
     /// Tells.
     Report,
+    /// Writes down what was found, from this slot on.
+    Conclude(u32),
 }
 
 /// A way of calls to a function.
@@ -121,6 +126,12 @@ const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
 
+/// What it takes to join registers, in units of work.
+const WORK_JOIN: u32 = 4;
+/// Places on the stack that are joined for one unit, and that are copied.
+const WORK_CELLS_JOINED: u32 = 2;
+const WORK_CELLS_COPIED: u32 = 16;
+
 /// The verifier: its memory, and the job it is at.
 ///
 /// `K` is `&mut [Kept]` or `Box<[Kept]>`, as a rule of [`KEPT_MAX`] places; more are not used.
@@ -143,6 +154,8 @@ struct Job {
     /// No entry from this one on is in use.
     used: usize,
     at: Option<At>,
+    /// Units of work of the piece at hand.
+    work: u32,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
     branched: State,
@@ -173,6 +186,7 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 entries: [FREE; KEPT_MAX],
                 used: 0,
                 at: None,
+                work: 0,
                 state: State::EMPTY,
                 branched: State::EMPTY,
                 found: [Found::NOTHING; CODE_SLOTS_MAX],
@@ -183,10 +197,11 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     }
 
     /// Begins a job: `slots` is code that passed the check with `checked` as the result, entered
-    /// at `entries`. What it needs of them is copied; a job that was under way is dropped.
+    /// at `entries`. They are copied, which is all that is done at once; a job that was under way
+    /// is dropped.
     ///
     /// # Errors
-    /// What can be seen at once: code that cannot be reached, or is not what was checked.
+    /// The code or an entry is not what was checked.
     pub fn start(
         &mut self,
         slots: &[u64],
@@ -196,33 +211,28 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
     ) -> Result<(), Refusal> {
         self.job.phase = Phase::Idle;
         self.job.prepare(slots, checked, entries, environment)?;
-        // Where nothing leads back, one pass knows all there is to know.
-        let first = if self.job.flow.has_loops() {
-            Phase::Ascend
-        } else {
-            Phase::Report
-        };
-        self.job.start_pass(first, &mut self.kept)
+        self.job.phase = Phase::Explore;
+        Ok(())
     }
 
-    /// Goes on with the job for about `budget` instructions, and at least one. Without a job there
-    /// is always more to do.
+    /// Goes on with the job for a turn of `budget` units of work, each about what an instruction
+    /// takes that computes; at least one piece of work is done, and the last one may overdraw by
+    /// what it takes to join two states. Without a job there is always more to do.
     pub fn step(&mut self, budget: u32) -> Progress {
-        for _ in 0..budget.max(1) {
+        let mut spent = 0_u32;
+        loop {
             match self.job.phase {
                 Phase::Idle => return Progress::More,
                 Phase::Proved => return Progress::Proved,
+                _ if spent >= budget.max(1) => return Progress::More,
                 _ => {}
             }
+            self.job.work = 1;
             if let Err(refusal) = self.job.step(&mut self.kept) {
                 self.job.phase = Phase::Idle;
                 return Progress::Refused(refusal);
             }
-        }
-        if self.job.phase == Phase::Proved {
-            Progress::Proved
-        } else {
-            Progress::More
+            spent = spent.saturating_add(self.job.work);
         }
     }
 
@@ -298,11 +308,7 @@ impl Job {
         self.found.fill(Found::NOTHING);
         self.entries.fill(FREE);
         self.contexts.clear();
-        self.flow.explore(
-            self.program.code(),
-            &self.program.checked,
-            self.program.environment.sizes(),
-        )?;
+        self.flow.start(checked, environment.sizes());
         for index in 0..self.program.entries.len() {
             let (entry, pc) = self.program.entries[index];
             let context = Context {
@@ -314,8 +320,25 @@ impl Job {
             };
             self.add_context(context, pc)?;
         }
-        let starts: Vec<u32, CONTEXTS_MAX> = self.contexts.iter().map(|it| it.pc).collect();
-        Flow::check_called(self.program.code(), &self.program.checked, &starts)
+        Ok(())
+    }
+
+    /// One step of looking where code goes, before the first pass.
+    fn explore(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        let entries = self.program.entries.iter().map(|entry| entry.1);
+        let known = self
+            .flow
+            .step(self.program.code(), &self.program.checked, entries)?;
+        if !known {
+            return Ok(());
+        }
+        // Where nothing leads back, one pass knows all there is to know.
+        let first = if self.flow.has_loops() {
+            Phase::Ascend
+        } else {
+            Phase::Report
+        };
+        self.start_pass(first, kept)
     }
 
     fn add_context(&mut self, context: Context, pc: u32) -> Result<u8, Refusal> {
@@ -364,8 +387,17 @@ impl Job {
         Ok(())
     }
 
-    /// One instruction, or the choice of the next point.
+    /// One piece of work: an instruction, or the choice of the next point.
     fn step(&mut self, kept: &mut [Kept]) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Idle | Phase::Proved => return Ok(()),
+            Phase::Explore => return self.explore(kept),
+            Phase::Conclude(pc) => {
+                self.conclude(pc);
+                return Ok(());
+            }
+            _ => {}
+        }
         if let Some(at) = self.at {
             return self.interpret(at, kept);
         }
@@ -374,14 +406,12 @@ impl Job {
             return Ok(());
         }
         let next = match self.phase {
-            Phase::Idle | Phase::Proved => return Ok(()),
             Phase::Ascend => Phase::Collect,
             Phase::Collect => Phase::Narrow(1),
             Phase::Narrow(pass) if pass < NARROW_PASSES => Phase::Narrow(pass + 1),
             Phase::Narrow(_) => Phase::Report,
-            Phase::Report => {
-                self.conclude();
-                self.phase = Phase::Proved;
+            _ => {
+                self.phase = Phase::Conclude(0);
                 return Ok(());
             }
         };
@@ -395,7 +425,7 @@ impl Job {
         let order = |(_, entry): &(usize, &Entry)| {
             let depth = self.contexts.get(usize::from(entry.context));
             let depth = depth.map_or(0, |context| context.depth);
-            (u8::MAX - depth, entry.context, self.flow.rank(entry.pc))
+            (u8::MAX - depth, entry.context, self.flow.rank_of(entry.pc))
         };
         pending.min_by_key(order).map(|(index, _)| index)
     }
@@ -404,6 +434,7 @@ impl Job {
         let (Some(entry), Some(kept)) = (self.entries.get_mut(index), kept.get(index)) else {
             return;
         };
+        self.work += kept.0.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.state.copy_from(&kept.0);
         self.at = Some(At {
             context: entry.context,
@@ -411,8 +442,8 @@ impl Job {
             pc: entry.pc,
         });
         entry.pending = false;
-        let keeps = matches!(self.phase, Phase::Ascend | Phase::Collect);
-        if !(keeps && self.flow.is_meeting(entry.pc)) {
+        // Only on the way up is a point come to again, and only in loops.
+        if !(self.phase == Phase::Ascend && self.flow.is_kept(entry.pc)) {
             *entry = FREE;
         }
     }
@@ -427,11 +458,11 @@ impl Job {
         branched: bool,
     ) -> Result<(), Refusal> {
         let collects = matches!(self.phase, Phase::Collect | Phase::Narrow(_));
-        let meeting = self.flow.is_meeting(pc);
         let role = match (self.phase, back) {
+            (_, true) if is_out(Rule::Loop) => return Ok(()),
             (Phase::Report, true) => return Ok(()),
             // It is there already, and was found to hold.
-            (Phase::Collect, false) if meeting => return Ok(()),
+            (Phase::Collect, false) if self.flow.is_kept(pc) => return Ok(()),
             (_, true) if collects => Role::Back,
             _ => Role::Enter,
         };
@@ -458,6 +489,7 @@ impl Job {
                 }
                 _ => Join::GiveUp,
             };
+            self.work += WORK_JOIN + state.stack.cells.len() as u32 / WORK_CELLS_JOINED;
             if place.0.join(state, how) {
                 entry.changes = entry.changes.saturating_add(1);
                 entry.pending = role == Role::Enter;
@@ -480,6 +512,7 @@ impl Job {
             changes: 0,
             pc,
         };
+        self.work += state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         place.0.copy_from(state);
         Ok(())
     }
@@ -503,7 +536,7 @@ impl Job {
     }
 
     fn is_back(&self, leader: u32, target: u32) -> bool {
-        self.flow.rank(target) <= self.flow.rank(leader)
+        self.flow.rank_of(target) <= self.flow.rank_of(leader)
     }
 
     /// One instruction.
@@ -591,7 +624,7 @@ impl Job {
                         &self.state.trail
                     };
                     let mut refusal = Refusal::new(at.pc, why, trail);
-                    refusal.register = Some((seen.register, seen.value));
+                    refusal.register = Some((seen.register, seen.value.known()));
                     refusal
                 })?;
             }
@@ -616,6 +649,7 @@ impl Job {
             return Ok(());
         };
         let to = successors(at.pc, instruction);
+        self.work += self.state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         self.branched.copy_from(&self.state);
         self.branched.note_jump(at.pc);
         let taken = self.transfer(at, true, |transfer| {
@@ -688,7 +722,7 @@ impl Job {
         };
         let region = seen.region;
         // Where a value lies in its map is not known beforehand.
-        let counted = matches!(seen.value.kind(), Kind::Pointer(_));
+        let counted = matches!(seen.value.kind, Kind::Pointer(_));
         let single = seen.at.single().filter(|_| counted);
         let single = single.and_then(|at| u32::try_from(at).ok());
         let was_guarded = found.is_guarded();
@@ -708,26 +742,29 @@ impl Job {
         Ok(())
     }
 
-    /// Writes down what was found of each access.
-    fn conclude(&mut self) {
+    /// Writes down what was found of the access at a slot, and goes on behind it.
+    fn conclude(&mut self, pc: u32) {
         let program = &mut self.program;
-        program.id = ProofId::fresh();
-        program.plan = AccessPlan::all_guarded();
-        (program.proved, program.guarded, program.unreached) = (0, 0, 0);
-        let mut pc = 0;
-        while let Some(instruction) = decode(program.code(), pc) {
-            if is_access(&instruction) {
-                let found = self.found.get(pc as usize).copied();
-                let found = found.unwrap_or(Found::NOTHING);
-                found.note(&mut program.plan, pc);
-                match found.access() {
-                    Some(Access::Proved { .. }) => program.proved += 1,
-                    Some(Access::Guarded(_)) => program.guarded += 1,
-                    None => program.unreached += 1,
-                }
-            }
-            pc += instruction.slots() as u32;
+        if pc == 0 {
+            program.plan = AccessPlan::all_guarded();
+            (program.proved, program.guarded, program.unreached) = (0, 0, 0);
         }
+        let Some(instruction) = decode(program.code(), pc) else {
+            program.id = ProofId::fresh();
+            self.phase = Phase::Proved;
+            return;
+        };
+        if is_access(&instruction) {
+            let found = self.found.get(pc as usize).copied();
+            let found = found.unwrap_or(Found::NOTHING);
+            found.note(&mut program.plan, pc);
+            match found.access() {
+                Some(Access::Proved { .. }) => program.proved += 1,
+                Some(Access::Guarded(_)) => program.guarded += 1,
+                None => program.unreached += 1,
+            }
+        }
+        self.phase = Phase::Conclude(pc + instruction.slots() as u32);
     }
 }
 

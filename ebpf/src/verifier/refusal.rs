@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::state::Trail;
-use super::value::Value;
+use super::value::Known;
 use crate::instruction::Register;
 use crate::limits::{CELLS_MAX, CONTEXTS_MAX, FRAMES_MAX, STEPS_MAX, TRAIL_MAX};
 use crate::memory::{RegionId, Right};
@@ -16,7 +16,7 @@ pub struct Refusal {
     /// What is wrong with it.
     pub why: RefusalKind,
     /// The register it is about, and what is known of it.
-    pub register: Option<(Register, Value)>,
+    pub register: Option<(Register, Known)>,
     /// The last jumps on the way there, in order.
     pub trail: heapless::Vec<u16, TRAIL_MAX, u8>,
 }
@@ -129,6 +129,9 @@ pub enum RefusalKind {
     /// The code is not the code that was checked.
     NotChecked,
 }
+
+/// It is handed up through many results.
+const _: () = assert!(size_of::<Refusal>() <= 120);
 
 impl Refusal {
     pub(super) fn new(pc: u32, why: RefusalKind, trail: &Trail) -> Refusal {

@@ -268,31 +268,34 @@ impl Scalar {
 }
 
 fn widen_unsigned(old: Span<u64>, new: Span<u64>, thresholds: &[i64]) -> Span<u64> {
-    let mut wide = Span::<u64>::ALL;
-    for &threshold in thresholds {
-        let Ok(threshold) = u64::try_from(threshold) else {
-            continue;
-        };
-        if threshold <= new.min {
-            wide.min = threshold.max(wide.min);
-        }
-        if threshold >= new.max {
-            wide.max = threshold.min(wide.max);
-        }
+    if old.includes(new) {
+        return old;
     }
+    let first = thresholds.partition_point(|&it| it < 0);
+    let thresholds = thresholds.get(first..).unwrap_or_default();
+    let below = thresholds.partition_point(|&it| it as u64 <= new.min);
+    let above = thresholds.partition_point(|&it| (it as u64) < new.max);
+    let min = below.checked_sub(1).and_then(|index| thresholds.get(index));
+    let max = thresholds.get(above);
+    let wide = Span::new(
+        min.map_or(0, |&it| it as u64),
+        max.map_or(u64::MAX, |&it| it as u64),
+    );
     widen_part(old, new, wide)
 }
 
 fn widen_signed(old: Span<i64>, new: Span<i64>, thresholds: &[i64]) -> Span<i64> {
-    let mut wide = Span::<i64>::ALL;
-    for &threshold in thresholds {
-        if threshold <= new.min {
-            wide.min = threshold.max(wide.min);
-        }
-        if threshold >= new.max {
-            wide.max = threshold.min(wide.max);
-        }
+    if old.includes(new) {
+        return old;
     }
+    let below = thresholds.partition_point(|&it| it <= new.min);
+    let above = thresholds.partition_point(|&it| it < new.max);
+    let min = below.checked_sub(1).and_then(|index| thresholds.get(index));
+    let max = thresholds.get(above);
+    let wide = Span::new(
+        min.copied().unwrap_or(i64::MIN),
+        max.copied().unwrap_or(i64::MAX),
+    );
     widen_part(old, new, wide)
 }
 

@@ -406,26 +406,26 @@ struct Proof<'a> {
 }
 
 fn describes(value: &Value, number: u64) -> bool {
-    match value.kind() {
+    match value.kind {
         Kind::Unusable(_) => true,
-        Kind::Number => value.scalar().contains(number),
+        Kind::Number => value.number.contains(number),
         Kind::Pointer(region) => {
             let offset = number.wrapping_sub(Memory::address(region, 0));
-            value.scalar().contains(offset)
+            value.number.contains(offset)
         }
         Kind::Map(map) => number == map.handle(),
         Kind::MapValue { map, or_null, .. } => {
             let start = Memory::address(RegionId::Map(map), 0);
             let at = |value: u64| number.wrapping_sub(start + value * VALUE_STRIDE);
             let mut places = (0..VALUES).map(at);
-            (or_null && number == 0) || places.any(|at| value.scalar().contains(at))
+            (or_null && number == 0) || places.any(|at| value.number.contains(at))
         }
     }
 }
 
 /// What a value's number is, where it has one.
 fn plain(value: &Value, number: u64) -> Option<u64> {
-    match value.kind() {
+    match value.kind {
         Kind::Unusable(_) | Kind::Map(_) | Kind::MapValue { .. } => None,
         Kind::Number => Some(number),
         Kind::Pointer(region) => Some(number.wrapping_sub(Memory::address(region, 0))),
@@ -454,7 +454,7 @@ fn mismatch(state: &Abstract, run: &State, stack: &[u8]) -> Option<String> {
     }
     for (name, value, number) in &all {
         if !describes(value, *number) {
-            return Some(format!("{name} is {number:#x}, but {value}"));
+            return Some(format!("{name} is {number:#x}, but {}", value.known()));
         }
         for (other_name, other, other_number) in &all {
             if value.id == 0 || value.id != other.id {

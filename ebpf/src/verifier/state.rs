@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 
+use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
 use super::stack::{Full, Stack};
 use super::value::{Kind, Lookup, Slack, Unusable, Value, ValueId};
@@ -146,14 +147,9 @@ impl State {
         if !value.is_measured() || slack <= value.slack(self.data_min) {
             return;
         }
-        // What starts there, or later, ends within the data.
-        let end = slack
-            .get()
-            .map(|it| value.number.signed().min.saturating_add(it));
-        let end = end.map_or(0, |it| it.clamp(0, REGION_BYTES_MAX as i64));
-        self.data_min = self.data_min.max(end as u32);
         let value = value.with_slack(slack);
         self.set(register, value);
+        self.learn_length(register);
         if value.id == 0 {
             return;
         }
@@ -168,6 +164,16 @@ impl State {
                 let learnt = slack.less(distance);
                 *other = other.with_slack(learnt.max(other.slack));
             }
+        }
+    }
+
+    /// Learns of the data's length what a register tells: its least and its slack are within it.
+    pub(super) fn learn_length(&mut self, register: Register) {
+        let value = self.get(register);
+        if let Some(slack) = value.slack.get() {
+            let end = value.number.signed().min.saturating_add(slack);
+            let end = end.clamp(0, REGION_BYTES_MAX as i64);
+            self.data_min = self.data_min.max(end as u32);
         }
     }
 
@@ -331,6 +337,7 @@ fn join_value(
         _ => (&ours.number, &theirs.number),
     };
     let number = match how {
+        _ if is_out(Rule::Join) => *mine,
         Join::Plain => mine.join(other),
         Join::Widen(thresholds) => mine.widen(other, thresholds),
         Join::GiveUp if mine.includes(other) => *mine,
@@ -399,34 +406,52 @@ struct Identities<'a> {
     next: &'a mut ValueId,
 }
 
+/// The name that all single numbers go by: each is related to every other.
+const SINGLE: ValueId = ValueId::MAX;
+
+/// What a value goes by, and how far it is from that; `None` if it stands alone.
+fn name(value: &Value) -> Option<(ValueId, u64)> {
+    if value.id != 0 {
+        return Some((value.id, value.delta));
+    }
+    let number = value.number.single();
+    // What may be null has no number then.
+    let number = number.filter(|_| !value.is_null_or_value());
+    number.map(|number| (SINGLE, number))
+}
+
 impl Identities<'_> {
     fn of(&mut self, ours: &Value, theirs: &Value) -> (ValueId, u64) {
-        if ours.id == 0 {
+        let Some((our_id, our_delta)) = name(ours) else {
+            return (0, 0);
+        };
+        let same = ours.number.single().is_some() && ours.number == theirs.number;
+        if our_id == SINGLE && same && !theirs.is_null_or_value() {
             return (0, 0);
         }
-        // One number is related to every other; so it need not be said, and here is not.
-        let apart = ours.delta.wrapping_sub(theirs.delta);
-        let mut taken = false;
-        for &(our_id, their_id, their_apart, joined) in &self.known {
-            if our_id == ours.id {
-                if their_id == theirs.id && their_apart == apart && theirs.id != 0 {
-                    return (joined, ours.delta);
+        let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
+        let apart = our_delta.wrapping_sub(their_delta);
+        let mut taken = our_id == SINGLE;
+        for &(known_id, known_other, known_apart, joined) in &self.known {
+            if known_id == our_id {
+                if known_other == their_id && known_apart == apart && their_id != 0 {
+                    return (joined, our_delta);
                 }
                 taken = true;
             }
         }
         // The first of ours keeps the name; those that go another way get a new one.
         let joined = if !taken {
-            ours.id
-        } else if theirs.id == 0 || *self.next == 0 {
+            our_id
+        } else if their_id == 0 || *self.next == 0 {
             return (0, 0);
         } else {
             let id = *self.next;
             *self.next = id.checked_add(1).unwrap_or(0);
             id
         };
-        let _ = self.known.push((ours.id, theirs.id, apart, joined));
-        (joined, ours.delta)
+        let _ = self.known.push((our_id, their_id, apart, joined));
+        (joined, our_delta)
     }
 }
 

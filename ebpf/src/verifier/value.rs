@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
 use crate::limits::{FRAME_BYTES, REGION_BYTES_MAX, STACK_BYTES};
 use crate::memory::{MapIndex, RegionId};
@@ -62,7 +63,7 @@ pub(super) type ValueId = u32;
 ///
 /// Of all values with the same `id` in a state, `number - delta` (modulo 2^64) is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Value {
+pub(super) struct Value {
     pub(super) kind: Kind,
     pub(super) id: ValueId,
     pub(super) delta: u64,
@@ -96,8 +97,33 @@ impl Slack {
 
     /// With so much less of it.
     pub(super) fn less(self, by: i64) -> Slack {
+        if is_out(Rule::Slack) {
+            return self;
+        }
         let left = self.get().and_then(|slack| slack.checked_sub(by));
         left.map_or(Slack::NONE, Slack::of)
+    }
+}
+
+/// What is known of a value by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    kind: Kind,
+    slack: Slack,
+    number: Scalar,
+}
+
+impl Known {
+    /// What sort of thing it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What is known of the number, or of a pointer's distance from its region's start.
+    #[must_use]
+    pub const fn scalar(&self) -> &Scalar {
+        &self.number
     }
 }
 
@@ -159,27 +185,22 @@ impl Value {
         Value::alone(self.kind, number)
     }
 
-    /// What sort of thing it is.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// What is known of the number, or of a pointer's distance from its region's start.
-    #[must_use]
-    pub const fn scalar(&self) -> &Scalar {
-        &self.number
+    /// What is known of it, whatever it is related to.
+    pub(super) const fn known(&self) -> Known {
+        Known {
+            kind: self.kind,
+            slack: self.slack,
+            number: self.number,
+        }
     }
 
     /// True for a value that may not be used.
-    #[must_use]
-    pub const fn is_unusable(&self) -> bool {
+    pub(super) const fn is_unusable(&self) -> bool {
         matches!(self.kind, Kind::Unusable(_))
     }
 
     /// True for an address or a map's name: what may not be taken apart, and leaves no program.
-    #[must_use]
-    pub const fn is_pointer(&self) -> bool {
+    pub(super) const fn is_pointer(&self) -> bool {
         !self.is_unusable() && !matches!(self.kind, Kind::Number)
     }
 
@@ -236,7 +257,7 @@ impl fmt::Display for Unusable {
 }
 
 /// As what follows the name of a register.
-impl fmt::Display for Value {
+impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             Kind::Unusable(why) => why.fmt(f),
@@ -244,7 +265,7 @@ impl fmt::Display for Value {
             Kind::Number => write!(f, "is a number, {}", self.number),
             Kind::Pointer(region) => {
                 write!(f, "points to {} at byte {}", region.name(), self.number)?;
-                match self.slack.get().filter(|_| self.is_measured()) {
+                match self.slack.get() {
                     Some(slack @ 0..) => write!(f, ", with {slack} bytes behind it"),
                     _ => Ok(()),
                 }

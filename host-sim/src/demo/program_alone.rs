@@ -10,8 +10,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dpu_firmware::execution::{Execution, ExecutionConfig, Lent, LoadedProgram};
+use dpu_firmware::execution::{
+    Execution, ExecutionConfig, Lent, LoadedProgram, Translation, Unfit,
+};
 use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
+use dpu_firmware::limits::LARGE;
 use dpu_firmware::objects::Object;
 use ebpf::abi::CONTEXT_LAYOUT;
 use ebpf::limits::KEPT_MAX;
@@ -137,10 +140,17 @@ fn prove(image: &Image<'_>, execution: ExecutionConfig) -> Result<LoadedProgram,
     verifier
         .verify(&slots, &checked, entries, environment)
         .map_err(|refusal| refusal.to_string())?;
-    let mut program = LoadedProgram::empty(execution.engine);
-    if !program.load(&mut verifier, execution.isolation) {
-        return Err("the engine cannot run it".to_string());
-    }
+    let mut program = LoadedProgram::empty(execution.engine, LARGE.code_bytes)
+        .ok_or("there is no memory for machine code")?;
+    let mut translation = Translation::IDLE;
+    let unfit = |why: Unfit| why.to_string();
+    program
+        .load(&mut verifier, execution.isolation, &mut translation)
+        .map_err(unfit)?;
+    while !program
+        .translate(&mut translation, u32::MAX)
+        .map_err(unfit)?
+    {}
     Ok(program)
 }
 

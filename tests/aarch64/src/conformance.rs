@@ -3,9 +3,11 @@
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
-use ebpf::{Checked, HelperResult, HelperSpec, Host, Memory, Outcome, Program, RegionId};
+use ebpf::{
+    Checked, HelperResult, HelperSpec, Host, Isolation, Memory, Outcome, Program, RegionId,
+};
 
-use crate::engines::{self, Engines};
+use crate::engines::{self, Engines, Start};
 use crate::say;
 use crate::tally::Tally;
 
@@ -89,9 +91,21 @@ fn run_in_every_engine(
     memory: &[u8],
 ) -> Result<Outcome, String> {
     let program = Program::new(slots, checked, Memory::address(RegionId::Scratch, 0));
-    let budget = 1_000_000;
-    let outcome = engines::compare(engines, &program, memory, budget, &[u32::MAX], CaseHost)?;
-    let in_slices = engines::compare(engines, &program, memory, 10_000, &[0, 7, 1], CaseHost)?;
+    let start = Start {
+        program: &program,
+        entries: &[0],
+        memory,
+        budget: 1_000_000,
+        slices: &[u32::MAX],
+        isolations: &[Isolation::Alone, Isolation::Shared],
+    };
+    let outcome = engines::compare(engines, &start, CaseHost)?;
+    let many = Start {
+        budget: 10_000,
+        slices: &[0, 7, 1],
+        ..start
+    };
+    let in_slices = engines::compare(engines, &many, CaseHost)?;
     let is_same = outcome == in_slices || matches!(in_slices, Outcome::OutOfBudget { .. });
     if is_same {
         Ok(outcome)

@@ -21,7 +21,7 @@ pub(crate) struct Engines {
 }
 
 /// Enough for the code of any program.
-const CODE_BYTES: usize = 1 << 20;
+pub(crate) const CODE_BYTES: usize = 1 << 20;
 
 impl Engines {
     pub(crate) fn new() -> Engines {
@@ -46,14 +46,20 @@ struct Side<H> {
 const ARGUMENTS: [u8; 24] = [0xa5; 24];
 
 impl<H: Host + Clone> Side<H> {
-    fn new(program: &Program<'_>, memory: &[u8], budget: u64, host: H) -> Side<H> {
+    fn new(start: &Start<'_>, entry: u32, host: H) -> Side<H> {
+        let Start {
+            program,
+            memory,
+            budget,
+            ..
+        } = *start;
         let r1 = if memory.is_empty() {
             0
         } else {
             Memory::address(RegionId::Scratch, 0)
         };
         Side {
-            state: State::start(program, 0, r1, memory.len() as u64, budget),
+            state: State::start(program, entry, r1, memory.len() as u64, budget),
             scratch: memory.to_vec(),
             stack: vec![7; STACK_BYTES],
             host,
@@ -69,29 +75,44 @@ impl<H: Host + Clone> Side<H> {
     }
 }
 
-/// Runs a program in the referee and in every other engine, in these slices, the last of them for
-/// ever, and gives how it ended. A sentence if they do not agree.
+/// What is run.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a Program<'a>,
+    /// Where it is entered, each time with everything as at first.
+    pub(crate) entries: &'a [u32],
+    /// Its scratch, whose address it is given in r1, and the length in r2.
+    pub(crate) memory: &'a [u8],
+    pub(crate) budget: u64,
+    /// Slices, the last of them for ever.
+    pub(crate) slices: &'a [u32],
+    /// With whom it shares memory, in turn.
+    pub(crate) isolations: &'a [Isolation],
+}
+
+/// Runs a program in the referee and in every other engine, and gives how it ended last. A
+/// sentence if they do not agree.
 pub(crate) fn compare<H: Host + Clone + PartialEq>(
     engines: &mut Engines,
-    program: &Program<'_>,
-    memory: &[u8],
-    budget: u64,
-    slices: &[u32],
+    start: &Start<'_>,
     host: H,
 ) -> Result<Outcome, String> {
+    let program = start.program;
     let Engines { ops, jit, plan } = engines;
     let mut outcome = Outcome::Yielded;
-    for isolation in [Isolation::Alone, Isolation::Shared] {
+    for &isolation in start.isolations {
         let decoded = Decoded::new(program, plan, isolation, ops)
             .map_err(|why| format!("it cannot be decoded: {why}"))?;
         jit.compile(program, plan, isolation)
             .map_err(|why| format!("it cannot be compiled: {why}"))?;
         let compiled = jit.get().ok_or("it was compiled, and is not there")?;
-        let side = || Side::new(program, memory, budget, host.clone());
-        in_step(side(), side(), program, slices, &decoded)
-            .map_err(|why| format!("the decoded form, {isolation:?}: {why}"))?;
-        outcome = in_step(side(), side(), program, slices, &compiled)
-            .map_err(|why| format!("machine code, {isolation:?}: {why}"))?;
+        for &entry in start.entries {
+            let side = || Side::new(start, entry, host.clone());
+            in_step(side(), side(), start, &decoded)
+                .map_err(|why| format!("{entry}: the decoded form, {isolation:?}: {why}"))?;
+            outcome = in_step(side(), side(), start, &compiled)
+                .map_err(|why| format!("{entry}: machine code, {isolation:?}: {why}"))?;
+        }
     }
     Ok(outcome)
 }
@@ -100,10 +121,12 @@ pub(crate) fn compare<H: Host + Clone + PartialEq>(
 fn in_step<H: Host + Clone + PartialEq>(
     mut referee: Side<H>,
     mut ours: Side<H>,
-    program: &Program<'_>,
-    slices: &[u32],
+    start: &Start<'_>,
     engine: &impl Engine,
 ) -> Result<Outcome, String> {
+    let Start {
+        program, slices, ..
+    } = *start;
     let last = slices.last().copied().unwrap_or(u32::MAX);
     let mut slices = slices.iter().copied();
     loop {

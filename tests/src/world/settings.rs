@@ -2,6 +2,7 @@
 
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::{Limits, SMALL};
+use host_sim::cli::EngineArg;
 use host_sim::simulator::SimulatorConfig;
 use host_sim::wire::WireConfig;
 use nvme_model::driver::DriverConfig;
@@ -78,7 +79,10 @@ impl Default for Settings {
             wire_delay_us: 0,
             mdts: 5,
             seed: 1,
-            execution: ExecutionConfig::default(),
+            execution: ExecutionConfig {
+                engine: EngineArg::fastest().kind(),
+                ..ExecutionConfig::default()
+            },
             far_connections: 64,
         }
     }

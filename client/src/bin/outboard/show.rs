@@ -66,7 +66,7 @@ impl<'a> Show<'a> {
         };
         let title = level.primary_title(&finding.what).id(finding.name);
         let label = label(finding);
-        let source = self.source(finding.pc);
+        let source = finding.pc.and_then(|pc| self.source(pc));
         let excerpt = source.and_then(|it| excerpt(self.linked?, it, self.folder));
         let path = source.map_or(String::new(), |it| harmless(&it.file));
         let mut group = Group::with_title(title);
@@ -89,7 +89,12 @@ impl<'a> Show<'a> {
             notes.push(("known", label.clone()));
         }
         notes.extend(finding.needed.clone().map(|it| ("needed", it)));
-        notes.extend(self.listing(finding.pc).map(|it| ("code", it)));
+        notes.extend(
+            finding
+                .pc
+                .and_then(|pc| self.listing(pc))
+                .map(|it| ("code", it)),
+        );
         notes.extend(self.way(finding).map(|it| ("came here by", it)));
         notes.extend(finding.hint.clone().map(|it| ("help", it)));
         for (name, text) in notes {
@@ -128,7 +133,8 @@ impl<'a> Show<'a> {
     }
 
     fn way(&self, finding: &Finding) -> Option<String> {
-        let here = self.source(finding.pc).map(|it| it.file.as_str());
+        let here = finding.pc.and_then(|pc| self.source(pc));
+        let here = here.map(|it| it.file.as_str());
         let mut steps: Vec<String> = Vec::new();
         for Step { pc, turn } in &finding.way {
             let place = match self.source(*pc) {
@@ -146,7 +152,7 @@ impl<'a> Show<'a> {
 
     /// A finding for programs to read.
     pub(crate) fn json(&self, finding: &Finding) -> Value {
-        let place = self.place(finding.pc);
+        let place = finding.pc.map(|pc| self.place(pc));
         let way = finding.way.iter().map(|step| {
             let line = self.source(step.pc).map(|it| it.line);
             json!({ "pc": step.pc, "line": line, "turn": step.turn.name() })

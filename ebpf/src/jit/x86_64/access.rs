@@ -4,7 +4,9 @@ use core::mem::offset_of;
 
 use super::arithmetic::{bits_of, bits_of_size};
 use super::asm::{Asm, Bits, Cc, Mem, Op2, RAX, RCX, RDX, Rm, Shift};
-use super::{Emitter, FRAME_END, Kept, MACHINE, base_field, delta_field, field};
+use super::{
+    Emitter, FRAME_END, Kept, MACHINE, base_field, delta_field, field, limit_field, limit_offset,
+};
 use crate::access::Allowed;
 use crate::instruction::{AtomicOp, Instruction, Operand, Register, Size, Width};
 use crate::jit::exit::Exit;
@@ -25,6 +27,13 @@ struct Wanted {
     spare_rdx: bool,
 }
 
+/// Where an access goes.
+struct Place {
+    mem: Mem,
+    /// What is loaded is to become 0 if the flags say that it lies beyond a limit.
+    hide: bool,
+}
+
 impl Emitter {
     pub(super) fn access(
         &mut self,
@@ -42,12 +51,17 @@ impl Emitter {
                 offset,
             } => {
                 let wanted = wanted(pc, base, offset, size, false, true);
-                let place = self.place(source, wanted, asm);
+                let Place { mem, hide } = self.place(source, wanted, asm);
                 let (bits, dst) = (bits_of_size(size), self.native(dst));
                 if signed {
-                    asm.sign_extend(Bits::B64, bits, dst, Rm::Mem(place));
+                    asm.sign_extend(Bits::B64, bits, dst, Rm::Mem(mem));
                 } else {
-                    asm.zero_extend(bits, dst, Rm::Mem(place));
+                    asm.zero_extend(bits, dst, Rm::Mem(mem));
+                }
+                if hide {
+                    let whole = signed || bits == Bits::B64;
+                    let bits = if whole { Bits::B64 } else { Bits::B32 };
+                    asm.move_if(bits, Cc::AboveEqual, dst, self.zero());
                 }
             }
             Instruction::Store {
@@ -58,7 +72,7 @@ impl Emitter {
             } => {
                 let of_frame = src == Operand::Register(Register::FRAME);
                 let wanted = wanted(pc, base, offset, size, true, !of_frame);
-                let place = self.place(source, wanted, asm);
+                let place = self.place(source, wanted, asm).mem;
                 let bits = bits_of_size(size);
                 match src {
                     Operand::Register(src) => {
@@ -80,7 +94,7 @@ impl Emitter {
                     Width::Bits64 => Size::Double,
                 };
                 let wanted = wanted(pc, base, offset, size, true, false);
-                let place = self.place(source, wanted, asm);
+                let place = self.place(source, wanted, asm).mem;
                 self.atomic(asm, bits_of(width), op, place, src);
             }
             _ => {}
@@ -135,9 +149,9 @@ impl Emitter {
 
     /// Finds the place of an access, which may be in rcx, or relative to it, or to rdx if that is
     /// free; other registers are left alone.
-    fn place(&mut self, source: &Source<'_>, wanted: Wanted, asm: &mut Asm<'_, '_>) -> Mem {
+    fn place(&mut self, source: &Source<'_>, wanted: Wanted, asm: &mut Asm<'_, '_>) -> Place {
         let reach = source.reach(wanted.pc);
-        match reach.how {
+        let mem = match reach.how {
             How::Proved(RegionId::Stack) if wanted.base == Register::FRAME => {
                 // The offset is a number, so there is nothing to mask.
                 Mem::at(FRAME_END, wanted.offset)
@@ -145,10 +159,11 @@ impl Emitter {
             How::Proved(region) if wanted.base == Register::FRAME => {
                 self.guarded(wanted, Allowed::Only(region), reach.masked, asm)
             }
-            How::Proved(region) if reach.masked => self.masked(wanted, region, asm),
+            How::Proved(region) if reach.masked => return self.masked(wanted, region, asm),
             How::Proved(region) => self.proved(wanted, region, asm),
             How::Guarded(allowed) => self.guarded(wanted, allowed, reach.masked, asm),
-        }
+        };
+        Place { mem, hide: false }
     }
 
     /// The address plus the region's delta.
@@ -161,21 +176,31 @@ impl Emitter {
         Mem::sum(delta, base, wanted.offset)
     }
 
-    /// The lower half of the address, or 0 where it is beyond the limit, plus the region's base.
-    fn masked(&self, wanted: Wanted, region: RegionId, asm: &mut Asm<'_, '_>) -> Mem {
+    /// The lower half of the address plus the region's base. Where it is beyond the limit it
+    /// becomes 0; or in a load, where the place is found sooner without that, the value does.
+    fn masked(&self, wanted: Wanted, region: RegionId, asm: &mut Asm<'_, '_>) -> Place {
         let base = self.native(wanted.base);
         if wanted.offset == 0 {
             asm.mov(Bits::B32, RCX, base);
         } else {
             asm.address(Bits::B32, RCX, Mem::at(base, wanted.offset));
         }
-        let limit = limit_field(false, wanted.bytes, region);
-        asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
-        asm.move_if(Cc::AboveEqual, RCX, self.zero());
-        self.based(wanted, region, asm)
+        let log = log_of(wanted.bytes);
+        let limit = match self.kept(Kept::Limit(region, log)) {
+            Some(reg) => Rm::Reg(reg),
+            None => Rm::Mem(limit_field(false, log, region)),
+        };
+        asm.op2(Bits::B32, Op2::Cmp, RCX, limit);
+        if wanted.write {
+            asm.move_if(Bits::B32, Cc::AboveEqual, RCX, self.zero());
+        }
+        Place {
+            mem: self.based(wanted, region, asm),
+            hide: !wanted.write,
+        }
     }
 
-    /// The region's base plus the offset in rcx.
+    /// The region's base plus the offset in rcx. Where rdx is free, the flags stay as they are.
     fn based(&self, wanted: Wanted, region: RegionId, asm: &mut Asm<'_, '_>) -> Mem {
         if let Some(base) = self.kept(Kept::Base(region)) {
             return Mem::sum(base, RCX, 0);
@@ -219,7 +244,7 @@ impl Emitter {
             let tag = region.number() as i32 + 1;
             asm.op2_number(Bits::B32, Op2::Cmp, Rm::Reg(RDX), tag);
             asm.jump_if(Cc::NotEqual, false, denied);
-            let limit = limit_field(write, bytes, region);
+            let limit = limit_field(write, log_of(bytes), region);
             asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
             asm.jump_if(Cc::AboveEqual, false, denied);
             return self.inside(wanted, region, masked, asm);
@@ -229,7 +254,7 @@ impl Emitter {
         asm.op2_number(Bits::B32, Op2::Cmp, Rm::Reg(RDX), REGIONS_MAX as i32);
         asm.jump_if(Cc::AboveEqual, false, denied);
         if masked {
-            asm.move_if(Cc::AboveEqual, RDX, self.zero());
+            asm.move_if(Bits::B32, Cc::AboveEqual, RDX, self.zero());
         }
         if allowed == Allowed::Numbers {
             for region in [RegionId::Context, RegionId::Stack] {
@@ -241,14 +266,14 @@ impl Emitter {
         let limit = Mem {
             base: MACHINE,
             index: Some((RDX, 2)),
-            disp: limit_offset(write, bytes) as i32,
+            disp: limit_offset(write, log_of(bytes)) as i32,
         };
         asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
         asm.jump_if(Cc::AboveEqual, false, denied);
         let addend = if masked {
             // Neither changes the flags before they are looked at.
             asm.mov(Bits::B32, RCX, RCX);
-            asm.move_if(Cc::AboveEqual, RCX, self.zero());
+            asm.move_if(Bits::B32, Cc::AboveEqual, RCX, self.zero());
             offset_of!(Regions, base)
         } else {
             offset_of!(Regions, delta)
@@ -267,7 +292,7 @@ impl Emitter {
     fn inside(&self, wanted: Wanted, region: RegionId, masked: bool, asm: &mut Asm<'_, '_>) -> Mem {
         if masked {
             asm.mov(Bits::B32, RCX, RCX);
-            asm.move_if(Cc::AboveEqual, RCX, self.zero());
+            asm.move_if(Bits::B32, Cc::AboveEqual, RCX, self.zero());
             return self.based(wanted, region, asm);
         }
         match self.kept(Kept::Delta(region)) {
@@ -298,17 +323,7 @@ fn wanted(
     }
 }
 
-/// Where the limits begin, in the machine, for accesses of so many bytes.
-const fn limit_offset(write: bool, bytes: u32) -> usize {
-    let limits = if write {
-        offset_of!(Regions, write_limit)
-    } else {
-        offset_of!(Regions, read_limit)
-    };
-    let each = size_of::<[u32; REGIONS_MAX]>();
-    offset_of!(Machine, regions) + limits + bytes.trailing_zeros() as usize * each
-}
-
-const fn limit_field(write: bool, bytes: u32, region: RegionId) -> Mem {
-    field(limit_offset(write, bytes) + 4 * region.number())
+/// The logarithm of an access's bytes.
+const fn log_of(bytes: u32) -> u8 {
+    bytes.trailing_zeros() as u8
 }
