@@ -1,5 +1,6 @@
 //! The argument bytes of a call, from options whose order on the command line counts.
 
+use crate::bytes;
 use crate::failure::Failure;
 use crate::size;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
@@ -63,24 +64,9 @@ fn piece(option: &str, value: &str) -> Result<Piece, String> {
             Piece::Bytes(number.to_le_bytes().to_vec())
         }
         "arg-text" => Piece::Bytes(value.as_bytes().to_vec()),
-        "arg-hex" => Piece::Bytes(unhex(value)?),
+        "arg-hex" => Piece::Bytes(bytes::unhex(value)?),
         _ => Piece::File(PathBuf::from(value)),
     })
-}
-
-/// Pairs of digits; blanks, colons and `0x` in front do not matter.
-fn unhex(text: &str) -> Result<Vec<u8>, String> {
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    let wrong = || format!("{text:?} is no even number of hexadecimal digits");
-    let digits: Vec<u8> = text
-        .chars()
-        .filter(|c| !c.is_whitespace() && *c != ':')
-        .map(|c| c.to_digit(16).map(|digit| digit as u8).ok_or_else(wrong))
-        .collect::<Result<_, _>>()?;
-    let (pairs, []) = digits.as_chunks::<2>() else {
-        return Err(wrong());
-    };
-    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 impl FromArgMatches for Arguments {

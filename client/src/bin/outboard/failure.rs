@@ -30,6 +30,10 @@ pub(crate) enum Failure {
     Usage(String),
     #[error("no program {0:?} is loaded")]
     NoSuchProgram(String),
+    #[error("the program has no map {map}; it has {known}")]
+    NoSuchMap { map: String, known: String },
+    #[error("a loaded program's maps are named by number, and {0:?} is none")]
+    MapName(String),
     #[error(
         "the drive restarted between the write and the flush, and what was written may be gone"
     )]
@@ -66,13 +70,14 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Failure::Usage(_) | Failure::NoProgram(_) => 2,
+            Failure::Usage(_) | Failure::MapName(_) | Failure::NoProgram(_) => 2,
             Failure::WritesLost => 4,
             Failure::File { .. } | Failure::Stdout(_) => 5,
             Failure::Link { .. }
             | Failure::Image { .. }
             | Failure::Unproved { .. }
             | Failure::NotStrict { .. }
+            | Failure::NoSuchMap { .. }
             | Failure::NoSuchProgram(_) => 1,
             Failure::Client(error) => match error {
                 error if error.is_outcome_unknown() => 4,
@@ -89,6 +94,9 @@ impl Failure {
         let error = match self {
             Failure::Client(error) => error,
             Failure::WritesLost => return Some("Write it again"),
+            Failure::MapName(_) => {
+                return Some("Their names are in the object: give its file in the program's place");
+            }
             Failure::NoSuchProgram(_) => {
                 return Some("`outboard programs` lists them, `outboard load` loads one");
             }
@@ -109,6 +117,7 @@ impl Failure {
                 Status::NameTaken => "Choose another with --name, or `outboard unload` that one",
                 Status::OutOfInstructions => "Give it more with --instructions",
                 Status::OutOfReads => "Give it more with --reads",
+                Status::NoSuchEntry => "`outboard map dump` shows the entries there are",
                 Status::PoolExhausted => "Try again later; `outboard stats` shows what is in use",
                 _ => return None,
             },

@@ -1,10 +1,12 @@
 //! The outboard command: what an agent does, from a shell.
 
 mod arguments;
+mod bytes;
 mod call;
 mod failure;
 mod info;
 mod io;
+mod map;
 mod output;
 mod programs;
 mod show;
@@ -78,6 +80,8 @@ enum Command {
     Programs,
     /// Forget a loaded program
     Unload(programs::Unload),
+    /// Look at the maps and variables of a program, and set them
+    Map(map::Map),
     /// Counters and pools of the agent
     Stats(stats::Stats),
 }
@@ -113,6 +117,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Call(call) => call.run(&mut client, &mut output),
         Command::Programs => programs::list(&mut client, &mut output),
         Command::Unload(unload) => unload.run(&mut client, &mut output),
+        Command::Map(map) => map.run(&mut client, &mut output),
         Command::Stats(stats) => stats.run(&mut client, &mut output),
     }?;
     output.finish()
