@@ -595,7 +595,9 @@ mod tests {
         else {
             panic!("not bench")
         };
-        let Bench::Wire(wire) = args.bench;
+        let Bench::Wire(wire) = args.bench else {
+            panic!("not wire")
+        };
         assert!(wire.output.json);
         assert_eq!(wire.time, Duration::from_millis(100));
     }

@@ -169,10 +169,10 @@ impl Frame {
 
     /// The bits of `len` bytes that start `below` bytes below r10.
     const fn bits(below: i32, len: i32) -> u128 {
-        if below < len || below > 128 {
+        if len <= 0 || below < len || below > 128 {
             return 0;
         }
-        ((1 << len) - 1) << (below - len)
+        (u128::MAX >> (128 - len)) << (below - len)
     }
 
     /// Notes that a value was stored in a slot.
