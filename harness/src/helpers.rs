@@ -382,12 +382,12 @@ impl<'m> Helpers<'m> {
                             Err(_) => ERROR,
                         }
                     }
-                    Err(error) => -i64::from(error.errno()),
+                    Err(error) => i64::from(error.errno()),
                 })
             }
             _ => {
                 let deleted = self.keys[number].as_mut()?.delete(key);
-                Some(deleted.map_or_else(|error| -i64::from(error.errno()), |()| 0))
+                Some(deleted.map_or_else(|error| i64::from(error.errno()), |()| 0))
             }
         }
     }
@@ -476,6 +476,7 @@ impl Host for Helpers<'_> {
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
         self.note(u64::from(helper));
         let result = self.answer_of(helper, args, memory);
+        debug_assert!(keeps_promise(helper, result), "{helper:#x} gives {result:?}");
         self.calls.push(Call {
             helper,
             args,
@@ -486,5 +487,16 @@ impl Host for Helpers<'_> {
 
     fn helpers(&self) -> &[HelperSpec] {
         &SPECS
+    }
+}
+
+/// True if a result is one of those that the verifier was promised.
+fn keeps_promise(helper: u32, result: HelperResult) -> bool {
+    let signature = SIGNATURES.iter().find(|it| it.id == helper);
+    match (result, signature.map(|it| it.returns)) {
+        (HelperResult::Return(value), Some(Returns::Number { min, max })) => {
+            (min..=max).contains(&value)
+        }
+        _ => true,
     }
 }
