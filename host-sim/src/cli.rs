@@ -596,7 +596,7 @@ mod tests {
             panic!("not bench")
         };
         let Bench::Wire(wire) = args.bench else {
-            panic!("not wire")
+            panic!("it is another bench");
         };
         assert!(wire.output.json);
         assert_eq!(wire.time, Duration::from_millis(100));

@@ -9,7 +9,7 @@
 //! | x13, x14, x16, x17 | nothing for longer than an instruction of the program |
 //! | x15 | perhaps an address that was made native for an access, for the next one |
 //! | x18 | is the platform's, and left alone (AAPCS64 section 6.1.1) |
-//! | x19 to x29 | what addresses of the regions that are touched most are added to |
+//! | x19 to x29 | what addresses of the regions that are touched most are added to, and limits |
 //! | x30 | r10 as the program sees it, where it is mentioned |
 //!
 //! Code begins with the function that enters it, and with what all leave it through. What a single
@@ -31,7 +31,7 @@ use self::arithmetic::Operand;
 use self::assembler::{Assembler, Branch};
 use self::control::{field, test};
 use self::encode::{Bits, Cell, LR, Move, Reg, SP, Size, pair, ret};
-use self::memory::{Access, Value, base_of, delta_of};
+use self::memory::{Access, Value, base_of, delta_of, limits};
 use super::backend;
 use super::exit::Exit;
 use super::machine::Machine;
@@ -110,6 +110,19 @@ enum Pinned {
     Delta(usize),
     /// A region's base.
     Base(usize),
+    /// A region's limit of reads, by the logarithm of their bytes.
+    ReadLimit(usize, usize),
+}
+
+impl Pinned {
+    /// Where the machine keeps it.
+    const fn place(self) -> (Cell, usize) {
+        match self {
+            Pinned::Delta(region) => (Cell::U64, delta_of(region)),
+            Pinned::Base(region) => (Cell::U64, base_of(region)),
+            Pinned::ReadLimit(region, log) => (Cell::U32, limits(log, false) + region * 4),
+        }
+    }
 }
 
 /// What has a register.
@@ -119,11 +132,14 @@ struct Pins(Vec<Pinned, PINS_MAX>);
 impl Pins {
     /// What weighs most, as far as there are registers.
     fn new(survey: &Survey) -> Pins {
-        let mut all: Vec<(u32, Pinned), { 2 * REGIONS_MAX }> = Vec::new();
+        let mut all: Vec<(u32, Pinned), { 6 * REGIONS_MAX }> = Vec::new();
         for (region, weight) in survey.weights.iter().enumerate() {
-            // There is room for both of each region.
+            // There is room for all of each region.
             let _ = all.push((weight.delta, Pinned::Delta(region)));
             let _ = all.push((weight.base, Pinned::Base(region)));
+            for (log, &weight) in weight.limits.iter().enumerate() {
+                let _ = all.push((weight, Pinned::ReadLimit(region, log)));
+            }
         }
         all.sort_unstable_by_key(|&(weight, _)| core::cmp::Reverse(weight));
         let used = all.iter().filter(|(weight, _)| *weight > 0);
@@ -225,11 +241,8 @@ impl Emitter {
         asm.put(encode::mov(Size::X, MACHINE, Reg(0)));
         asm.put(encode::mov(Size::X, T3, Reg(1)));
         for (pin, pinned) in (PIN_FIRST..).zip(&self.pins.0) {
-            let at = match *pinned {
-                Pinned::Delta(region) => delta_of(region),
-                Pinned::Base(region) => base_of(region),
-            };
-            field(asm, Move::Load, Cell::U64, Reg(pin), at);
+            let (cell, at) = pinned.place();
+            field(asm, Move::Load, cell, Reg(pin), at);
         }
         field(asm, Move::Load, Cell::U64, FUEL, offset_of!(Machine, fuel));
         field(

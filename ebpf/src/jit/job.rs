@@ -181,6 +181,9 @@ impl Job {
         table.set_offset(pc, at);
         let taken = emitter.slot(source, table, pc, &mut out).max(1);
         self.at = out.at();
+        if out.has_failed() {
+            return Err(JitError::Inconsistent { pc });
+        }
         for inside in 1..taken {
             table.set_hole(pc + inside);
         }

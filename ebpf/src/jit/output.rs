@@ -5,12 +5,18 @@ pub(super) struct Output<'a> {
     area: &'a mut [u8],
     at: usize,
     writes: bool,
+    failed: bool,
 }
 
 impl<'a> Output<'a> {
     /// An output that goes on at an offset; it only counts unless it `writes`.
     pub(super) fn new(area: &'a mut [u8], at: usize, writes: bool) -> Output<'a> {
-        Output { area, at, writes }
+        Output {
+            area,
+            at,
+            writes,
+            failed: false,
+        }
     }
 
     /// Bytes so far, those that did not fit among them.
@@ -39,6 +45,16 @@ impl<'a> Output<'a> {
             }
         }
         self.at += len;
+    }
+
+    /// Says that what is emitted is not right.
+    pub(super) const fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// True if what was emitted is not right: a fault of the emitter's.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Leaves room.

@@ -5,7 +5,7 @@ use super::table::Table;
 use crate::access::{Access, AccessPlan, Allowed};
 use crate::decode::Malformed;
 use crate::fast::Isolation;
-use crate::instruction::{Instruction, Operand, Register};
+use crate::instruction::{Instruction, Operand, Register, Size, Width};
 use crate::isa::Slot;
 use crate::limits::REGIONS_MAX;
 use crate::memory::RegionId;
@@ -72,6 +72,8 @@ pub(super) struct Weight {
     pub(super) delta: u32,
     /// Those that want the base.
     pub(super) base: u32,
+    /// Those that want the limit of reads, by the logarithm of their bytes.
+    pub(super) limits: [u32; 4],
 }
 
 /// What is known of a whole program.
@@ -100,7 +102,11 @@ impl Survey {
         Survey {
             registers: 0,
             regions: 0,
-            weights: [Weight { delta: 0, base: 0 }; REGIONS_MAX],
+            weights: [Weight {
+                delta: 0,
+                base: 0,
+                limits: [0; 4],
+            }; REGIONS_MAX],
             limited: 0,
             has_proofs: false,
             has_calls: false,
@@ -212,13 +218,13 @@ impl Survey {
         if jump.is_some_and(|offset| table.is_hole((pc + 1).wrapping_add_signed(offset))) {
             return Err(JitError::JumpInsideWide { pc });
         }
-        if base_of(&instruction).is_some() {
-            self.weigh_access(source.reach(pc));
+        if let Some(size) = size_of_access(&instruction) {
+            self.weigh_access(source.reach(pc), size);
         }
         Ok(taken)
     }
 
-    fn weigh_access(&mut self, reach: Reach) {
+    fn weigh_access(&mut self, reach: Reach, size: Size) {
         let weight = 1_u32 << (3 * self.depth.min(6));
         if reach.masked {
             self.limited = self.limited.saturating_add(weight);
@@ -239,6 +245,10 @@ impl Survey {
         };
         self.regions |= 1 << region.number();
         let weights = &mut self.weights[region.number()];
+        if let (true, How::Proved(_)) = (reach.masked, reach.how) {
+            let place = &mut weights.limits[size.bytes().trailing_zeros() as usize];
+            *place = place.saturating_add(weight);
+        }
         let place = if reach.masked {
             &mut weights.base
         } else {
@@ -257,12 +267,15 @@ fn note_jump(table: &mut Table<'_>, pc: u32, target: u32) {
     }
 }
 
-/// The register that an access takes its address from, if it is an access.
-pub(super) fn base_of(instruction: &Instruction) -> Option<Register> {
+/// How much an access is about, if it is an access.
+fn size_of_access(instruction: &Instruction) -> Option<Size> {
     match *instruction {
-        Instruction::Load { base, .. }
-        | Instruction::Store { base, .. }
-        | Instruction::Atomic { base, .. } => Some(base),
+        Instruction::Load { size, .. } | Instruction::Store { size, .. } => Some(size),
+        Instruction::Atomic {
+            width: Width::Bits32,
+            ..
+        } => Some(Size::Word),
+        Instruction::Atomic { .. } => Some(Size::Double),
         _ => None,
     }
 }

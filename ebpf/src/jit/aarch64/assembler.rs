@@ -20,26 +20,38 @@ impl Assembler<'_, '_> {
         self.0.put(&word.to_le_bytes());
     }
 
-    /// The distance to an offset in instructions, for a field of so many bits. Passes that only
-    /// count see offsets that are not known yet; what does not fit is 0 then.
-    fn distance(&self, to: usize, bits: u32) -> i32 {
+    /// The distance to an offset in instructions, for a field of so many bits, which code that is
+    /// no longer than it may be has no need of more for.
+    fn distance(&mut self, to: usize, bits: u32) -> i32 {
         let distance = (to as i64 - self.at() as i64) / 4;
         let most = 1_i64 << (bits - 1);
         if (-most..most).contains(&distance) {
             distance as i32
         } else {
+            self.0.fail();
             0
+        }
+    }
+
+    /// Adds an instruction whose operands fit by the way they are made.
+    pub(super) fn put_fit(&mut self, word: Option<u32>) {
+        debug_assert!(word.is_some(), "its operands fit");
+        match word {
+            Some(word) => self.put(word),
+            None => self.0.fail(),
         }
     }
 
     /// Jumps to an offset.
     pub(super) fn jump(&mut self, to: usize) {
-        self.put(encode::b(self.distance(to, 26)));
+        let distance = self.distance(to, 26);
+        self.put(encode::b(distance));
     }
 
     /// Jumps to an offset under a condition.
     pub(super) fn branch(&mut self, branch: Branch, to: usize) {
-        self.put(branch.word(self.distance(to, 19)));
+        let distance = self.distance(to, 19);
+        self.put(branch.word(distance));
     }
 
     /// `d` = the address of an offset.
@@ -122,9 +134,7 @@ impl Assembler<'_, '_> {
 
     /// Loads or stores at an offset from a base, which is near enough by its making.
     pub(super) fn memory(&mut self, way: Move, cell: Cell, t: Reg, n: Reg, bytes: usize) {
-        let word = mem_imm(way, cell, t, n, bytes as i32);
-        debug_assert!(word.is_some(), "it is near enough");
-        self.put(word.unwrap_or(encode::udf(0)));
+        self.put_fit(mem_imm(way, cell, t, n, bytes as i32));
     }
 }
 

@@ -378,11 +378,6 @@ pub(crate) const fn ret(n: Reg) -> u32 {
 /// Consumption of speculative data barrier ("Hints").
 pub(crate) const CSDB: u32 = 0xd503_229f;
 
-/// Permanently undefined ("Reserved"): what fills code that never runs.
-pub(crate) const fn udf(imm: u16) -> u32 {
-    imm as u32
-}
-
 // ---- Loads and stores ----
 
 /// How many bytes are moved, and what becomes of the rest of a register that is loaded.

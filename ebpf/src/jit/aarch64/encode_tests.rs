@@ -243,9 +243,6 @@ impl Samples {
             self.add(ret(Reg(n)), format!("ret x{n}"));
         }
         self.add(CSDB, "csdb".to_string());
-        for imm in [0, 1, 0xffff] {
-            self.add(udf(imm), format!("udf #{imm}"));
-        }
     }
 
     fn memory(&mut self) {

@@ -8,7 +8,9 @@ use super::encode::{
     self, Cell, Cond, Index, Logic, Move, Reg, Size, Sum, Wide, ZR, logic_imm, mem_imm, mem_reg,
     move_wide, sum_imm,
 };
-use super::{Detail, Emitter, FRAME, MACHINE, NEAR, R0, T0, T1, T2, T3, frame_bias, native};
+use super::{
+    Detail, Emitter, FRAME, MACHINE, NEAR, Pinned, R0, T0, T1, T2, T3, frame_bias, native,
+};
 use crate::access::Allowed;
 use crate::instruction::{AtomicOp, Register, Width};
 use crate::limits::REGIONS_MAX;
@@ -34,28 +36,24 @@ enum Place {
 }
 
 impl Place {
-    /// The instruction that moves a register there or from there.
-    fn word(self, way: Move, cell: Cell, t: Reg) -> u32 {
+    /// Moves a register there or from there.
+    fn put(self, asm: &mut Assembler<'_, '_>, way: Move, cell: Cell, t: Reg) {
         match self {
-            Place::At(base, bytes) => {
-                let word = mem_imm(way, cell, t, base, bytes);
-                debug_assert!(word.is_some(), "a place is made near enough");
-                word.unwrap_or(encode::udf(0))
-            }
-            Place::Sum(base, index, how) => mem_reg(way, cell, t, base, index, how),
+            Place::At(base, bytes) => asm.put_fit(mem_imm(way, cell, t, base, bytes)),
+            Place::Sum(base, index, how) => asm.put(mem_reg(way, cell, t, base, index, how)),
         }
     }
 }
 
-/// Where the machine keeps the limit of a region's accesses.
-const fn limits(cell: Cell, write: bool) -> usize {
+/// Where the machine keeps the limits of all regions, by the logarithm of an access's bytes.
+pub(super) const fn limits(log: usize, write: bool) -> usize {
     let all = if write {
         offset_of!(Regions, write_limit)
     } else {
         offset_of!(Regions, read_limit)
     };
     let one = size_of::<[u32; REGIONS_MAX]>();
-    offset_of!(Machine, regions) + all + cell.bytes().ilog2() as usize * one
+    offset_of!(Machine, regions) + all + log * one
 }
 
 /// Where the machine keeps what a region's addresses are added to.
@@ -71,9 +69,32 @@ pub(super) const fn base_of(region: usize) -> usize {
 impl Emitter {
     /// `d = [base + offset]`.
     pub(super) fn load(&mut self, asm: &mut Assembler<'_, '_>, access: Access, d: Reg) {
-        let place = self.place(asm, access);
-        asm.put(place.word(Move::Load, access.cell, d));
+        match access.reach {
+            Reach {
+                how: How::Proved(region),
+                masked: true,
+            } => self.load_masked(asm, access, region, d),
+            _ => {
+                let place = self.place(asm, access);
+                place.put(asm, Move::Load, access.cell, d);
+            }
+        }
         self.written(d);
+    }
+
+    /// A proved load of which the value is 0 where the offset exceeds the limit: it need not wait
+    /// for the comparison.
+    fn load_masked(
+        &mut self,
+        asm: &mut Assembler<'_, '_>,
+        access: Access,
+        region: RegionId,
+        d: Reg,
+    ) {
+        let half = self.compare_half(asm, access, region);
+        let base = self.pinned_base(asm, region.number());
+        asm.put(mem_reg(Move::Load, access.cell, d, base, half, Index::W));
+        mask(asm, Size::X, d, d);
     }
 
     /// `[base + offset] = value`.
@@ -87,7 +108,7 @@ impl Emitter {
                 T2
             }
         };
-        asm.put(place.word(Move::Store, access.cell, t));
+        place.put(asm, Move::Store, access.cell, t);
     }
 
     /// An atomic (section 5.3). One thread runs a program, and the memory is nobody else's
@@ -116,7 +137,7 @@ impl Emitter {
             at @ Place::At(..) => at,
         };
         let (old, new) = (T2, T0);
-        asm.put(place.word(Move::Load, access.cell, old));
+        place.put(asm, Move::Load, access.cell, old);
         let stored = match op {
             AtomicOp::Exchange => src,
             _ => new,
@@ -132,7 +153,7 @@ impl Emitter {
                 asm.put(encode::csel(size, new, src, old, Cond::Eq));
             }
         }
-        asm.put(place.word(Move::Store, access.cell, stored));
+        place.put(asm, Move::Store, access.cell, stored);
         let fetched = match op {
             AtomicOp::CompareExchange => Some(R0),
             op if op.writes_source() => Some(src),
@@ -189,17 +210,41 @@ impl Emitter {
         access: Access,
         region: RegionId,
     ) -> Place {
+        let half = self.compare_half(asm, access, region);
+        mask(asm, Size::W, T0, half);
+        let base = self.pinned_base(asm, region.number());
+        Place::Sum(base, T0, Index::W)
+    }
+
+    /// Compares the address's lower half with the region's limit, and gives the register it is in.
+    fn compare_half(
+        &mut self,
+        asm: &mut Assembler<'_, '_>,
+        access: Access,
+        region: RegionId,
+    ) -> Reg {
         let mut half = native(access.base);
         if access.offset != 0 {
             asm.add(Size::W, T0, half, i64::from(access.offset), T1);
             half = T0;
         }
-        let limit = limits(access.cell, access.write) + region.number() * 4;
-        asm.memory(Move::Load, Cell::U32, T1, MACHINE, limit);
-        asm.put(encode::sum(Sum::Subs, Size::W, ZR, half, T1));
-        mask(asm, Size::W, T0, half);
-        let base = self.pinned_base(asm, region.number());
-        Place::Sum(base, T0, Index::W)
+        let limit = self.limit(asm, access, region.number(), T1);
+        asm.put(encode::sum(Sum::Subs, Size::W, ZR, half, limit));
+        half
+    }
+
+    /// A register with a region's limit: its own, or `spare`.
+    fn limit(&self, asm: &mut Assembler<'_, '_>, access: Access, region: usize, spare: Reg) -> Reg {
+        let log = access.cell.bytes().ilog2() as usize;
+        let pinned = match access.write {
+            true => None,
+            false => self.pins.find(Pinned::ReadLimit(region, log)),
+        };
+        pinned.unwrap_or_else(|| {
+            let at = limits(log, access.write) + region * 4;
+            asm.memory(Move::Load, Cell::U32, spare, MACHINE, at);
+            spare
+        })
     }
 
     /// The whole address of an access, in its base register or in `T0`.
@@ -236,9 +281,8 @@ impl Emitter {
                 asm.put(encode::logic(Logic::Eor, Size::X, T1, address, T1));
             }
         }
-        let limit = limits(access.cell, access.write) + number * 4;
-        asm.memory(Move::Load, Cell::U32, T2, MACHINE, limit);
-        asm.put(encode::sum(Sum::Subs, Size::X, ZR, T1, T2));
+        let limit = self.limit(asm, access, number, T2);
+        asm.put(encode::sum(Sum::Subs, Size::X, ZR, T1, limit));
         self.denied(asm, Branch::Flags(Cond::Hs), access);
         if access.reach.masked {
             mask(asm, Size::X, T1, T1);
@@ -258,23 +302,20 @@ impl Emitter {
     ) -> Place {
         let address = self.whole_address(asm, access);
         let compare = |region: usize| sum_imm(Sum::Subs, Size::X, ZR, T1, region as u32);
-        let put = |asm: &mut Assembler<'_, '_>, word: Option<u32>| {
-            asm.put(word.unwrap_or(encode::udf(0)));
-        };
         asm.put(encode::lsr_imm(Size::X, T1, address, 32));
-        put(asm, sum_imm(Sum::Sub, Size::X, T1, T1, 1));
+        asm.put_fit(sum_imm(Sum::Sub, Size::X, T1, T1, 1));
         if allowed == Allowed::Numbers {
             const { assert!(RegionId::Context.number() == 0) };
             self.denied(asm, Branch::Zero(Size::X, T1), access);
-            put(asm, compare(RegionId::Stack.number()));
+            asm.put_fit(compare(RegionId::Stack.number()));
             self.denied(asm, Branch::Flags(Cond::Eq), access);
         }
-        put(asm, compare(REGIONS_MAX));
+        asm.put_fit(compare(REGIONS_MAX));
         self.denied(asm, Branch::Flags(Cond::Hs), access);
         if access.reach.masked {
             mask(asm, Size::X, T1, T1);
         }
-        let limit = limits(access.cell, access.write);
+        let limit = limits(access.cell.bytes().ilog2() as usize, access.write);
         asm.add(Size::X, T2, MACHINE, limit as i64, T3);
         asm.put(mem_reg(Move::Load, Cell::U32, T2, T2, T1, Index::Scaled));
         asm.put(encode::sum(Sum::Subs, Size::W, ZR, address, T2));
@@ -315,11 +356,11 @@ pub(super) enum Value {
 
 /// `d` = `n` if the comparison before found it lower, else 0, also for what is speculated on.
 ///
-/// A processor may predict a comparison's outcome for conditional selection as it does for
-/// branches. After `CSDB` nothing but branches is executed speculatively by a selection that
-/// depends on a prediction of flags; the two together are what Arm's "Cache Speculation
-/// Side-channels" prescribes (chapter "Software mitigations"), and what the manual defines under
-/// `CSDB`. Processors that do not so predict take it as a hint that does nothing.
+/// A processor may predict flags for a selection as it does for branches. After `CSDB` nothing but
+/// branches is executed speculatively with the result of a selection for which flags were predicted;
+/// so the manual defines it (DDI 0487 under `CSDB`), and selection and barrier together are what
+/// Arm's paper "Cache Speculation Side-channels" has software do (section "Software mitigations").
+/// To processors that predict no such thing it is a hint that does nothing.
 fn mask(asm: &mut Assembler<'_, '_>, size: Size, d: Reg, n: Reg) {
     asm.put(encode::csel(size, d, n, ZR, Cond::Lo));
     asm.put(encode::CSDB);

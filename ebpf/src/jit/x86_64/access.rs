@@ -4,7 +4,9 @@ use core::mem::offset_of;
 
 use super::arithmetic::{bits_of, bits_of_size};
 use super::asm::{Asm, Bits, Cc, Mem, Op2, RAX, RCX, RDX, Rm, Shift};
-use super::{Emitter, FRAME_END, Kept, MACHINE, base_field, delta_field, field};
+use super::{
+    Emitter, FRAME_END, Kept, MACHINE, base_field, delta_field, field, limit_field, limit_offset,
+};
 use crate::access::Allowed;
 use crate::instruction::{AtomicOp, Instruction, Operand, Register, Size, Width};
 use crate::jit::exit::Exit;
@@ -183,8 +185,12 @@ impl Emitter {
         } else {
             asm.address(Bits::B32, RCX, Mem::at(base, wanted.offset));
         }
-        let limit = limit_field(false, wanted.bytes, region);
-        asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
+        let log = log_of(wanted.bytes);
+        let limit = match self.kept(Kept::Limit(region, log)) {
+            Some(reg) => Rm::Reg(reg),
+            None => Rm::Mem(limit_field(false, log, region)),
+        };
+        asm.op2(Bits::B32, Op2::Cmp, RCX, limit);
         if wanted.write {
             asm.move_if(Bits::B32, Cc::AboveEqual, RCX, self.zero());
         }
@@ -238,7 +244,7 @@ impl Emitter {
             let tag = region.number() as i32 + 1;
             asm.op2_number(Bits::B32, Op2::Cmp, Rm::Reg(RDX), tag);
             asm.jump_if(Cc::NotEqual, false, denied);
-            let limit = limit_field(write, bytes, region);
+            let limit = limit_field(write, log_of(bytes), region);
             asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
             asm.jump_if(Cc::AboveEqual, false, denied);
             return self.inside(wanted, region, masked, asm);
@@ -260,7 +266,7 @@ impl Emitter {
         let limit = Mem {
             base: MACHINE,
             index: Some((RDX, 2)),
-            disp: limit_offset(write, bytes) as i32,
+            disp: limit_offset(write, log_of(bytes)) as i32,
         };
         asm.op2(Bits::B32, Op2::Cmp, RCX, Rm::Mem(limit));
         asm.jump_if(Cc::AboveEqual, false, denied);
@@ -317,17 +323,7 @@ fn wanted(
     }
 }
 
-/// Where the limits begin, in the machine, for accesses of so many bytes.
-const fn limit_offset(write: bool, bytes: u32) -> usize {
-    let limits = if write {
-        offset_of!(Regions, write_limit)
-    } else {
-        offset_of!(Regions, read_limit)
-    };
-    let each = size_of::<[u32; REGIONS_MAX]>();
-    offset_of!(Machine, regions) + limits + bytes.trailing_zeros() as usize * each
-}
-
-const fn limit_field(write: bool, bytes: u32, region: RegionId) -> Mem {
-    field(limit_offset(write, bytes) + 4 * region.number())
+/// The logarithm of an access's bytes.
+const fn log_of(bytes: u32) -> u8 {
+    bytes.trailing_zeros() as u8
 }

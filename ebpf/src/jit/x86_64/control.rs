@@ -15,7 +15,7 @@ use crate::memory::{MapIndex, Memory, RegionId};
 use crate::meter;
 use crate::state::Frame;
 
-/// Instructions before the jump at a loop's head that are repeated where something jumps there.
+/// Operations before a jump that are repeated, so as to save another jump.
 const REPEATED_MAX: u32 = 4;
 
 /// Where a jump leads.
@@ -23,101 +23,184 @@ const fn target_of(pc: u32, offset: i32) -> u32 {
     (pc + 1).wrapping_add_signed(offset)
 }
 
-/// The jump forward that a loop's head ends in, if it has nothing before that but a few operations on
-/// registers.
-fn head(source: &Source<'_>, from: u32) -> Option<u32> {
-    for pc in from..=from + REPEATED_MAX {
-        match source.instruction(pc).ok()? {
-            Instruction::Alu {
-                op: AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod,
-                ..
-            } => return None,
-            Instruction::Alu { .. }
-            | Instruction::Negate { .. }
-            | Instruction::MoveSigned { .. }
-            | Instruction::Swap { .. } => {}
-            Instruction::Jump { offset: 0.., .. } | Instruction::JumpIf { offset: 0.., .. } => {
-                return Some(pc);
-            }
-            _ => return None,
-        }
+/// The register that an operation on registers changes, of those that take few bytes.
+fn changed_by(instruction: &Instruction) -> Option<Register> {
+    match *instruction {
+        Instruction::Alu {
+            op: AluOp::Div | AluOp::SignedDiv | AluOp::Mod | AluOp::SignedMod,
+            ..
+        } => None,
+        Instruction::Alu { dst, .. }
+        | Instruction::Negate { dst, .. }
+        | Instruction::MoveSigned { dst, .. }
+        | Instruction::Swap { dst, .. } => Some(dst),
+        _ => None,
     }
-    None
+}
+
+/// The first slot from one on, at most [`REPEATED_MAX`] further, that has no operation on registers.
+fn end_of_operations(source: &Source<'_>, from: u32) -> Option<u32> {
+    (from..=from + REPEATED_MAX).find(|&pc| {
+        let instruction = source.instruction(pc);
+        !instruction.is_ok_and(|instruction| changed_by(&instruction).is_some())
+    })
+}
+
+/// A jump over a few operations, after which the same is asked again.
+struct Twice {
+    /// Where the first one leads.
+    joined: u32,
+    /// The second one.
+    second: u32,
+    /// Where that leads.
+    target: u32,
+}
+
+impl Twice {
+    fn at(source: &Source<'_>, pc: u32, instruction: &Instruction) -> Option<Twice> {
+        let Instruction::JumpIf { offset, .. } = *instruction else {
+            return None;
+        };
+        let joined = target_of(pc, i32::from(offset));
+        let is_short = joined > pc + 1 && joined <= pc + REPEATED_MAX;
+        let second = is_short
+            .then(|| end_of_operations(source, pc + 1))
+            .flatten()?;
+        let again = source.instruction(second).ok()?;
+        let target = target_of(second, i32::from(same_question(instruction, &again)?));
+        let keeps = |pc| {
+            let changed = source.instruction(pc).ok().and_then(|it| changed_by(&it));
+            changed.is_some_and(|register| !is_asked_about(instruction, register))
+        };
+        let found = second >= joined && (pc + 1..second).all(keeps);
+        found.then_some(Twice {
+            joined,
+            second,
+            target,
+        })
+    }
+}
+
+/// The offset of a second jump, if it asks what the first one asks.
+fn same_question(first: &Instruction, second: &Instruction) -> Option<i16> {
+    match (*first, *second) {
+        (
+            Instruction::JumpIf {
+                width,
+                condition,
+                dst,
+                src,
+                ..
+            },
+            Instruction::JumpIf {
+                width: second_width,
+                condition: second_condition,
+                dst: second_dst,
+                src: second_src,
+                offset,
+            },
+        ) if (width, condition, dst, src)
+            == (second_width, second_condition, second_dst, second_src) =>
+        {
+            Some(offset)
+        }
+        _ => None,
+    }
+}
+
+/// True if a conditional jump looks at a register.
+fn is_asked_about(instruction: &Instruction, register: Register) -> bool {
+    match *instruction {
+        Instruction::JumpIf { dst, src, .. } => {
+            dst == register || src == Operand::Register(register)
+        }
+        _ => false,
+    }
 }
 
 impl Emitter {
-    pub(super) fn jump(
-        &mut self,
-        source: &Source<'_>,
-        table: &Table<'_>,
-        pc: u32,
-        offset: i32,
-        asm: &mut Asm<'_, '_>,
-    ) {
-        let target = target_of(pc, offset);
-        if target <= pc {
-            self.go_back(source, table, pc, target, asm);
-        } else if offset != 0 {
-            asm.jump(table.is_near(pc), table.offset(target));
+    pub(super) fn jump(&self, table: &Table<'_>, pc: u32, offset: i32, asm: &mut Asm<'_, '_>) {
+        if offset != 0 {
+            self.go(table, (pc, table.is_near(pc)), target_of(pc, offset), asm);
         }
     }
 
-    /// Pays for a jump back, and makes it.
+    /// Makes a jump, which may be known to be near.
+    fn go(&self, table: &Table<'_>, (pc, near): (u32, bool), target: u32, asm: &mut Asm<'_, '_>) {
+        if target <= pc {
+            self.go_back(table, (pc, near), target, asm);
+        } else {
+            asm.jump(near, table.offset(target));
+        }
+    }
+
+    /// Pays for a jump back, which may be known to be near, and makes it.
     fn go_back(
-        &mut self,
-        source: &Source<'_>,
+        &self,
         table: &Table<'_>,
-        pc: u32,
+        (pc, near): (u32, bool),
         target: u32,
         asm: &mut Asm<'_, '_>,
     ) {
         let price = meter::jump_cost(pc, target) as i32;
         asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
-        if let Some(head) = head(source, target) {
-            let overdrawn = self.stub(asm, Exit::Jump { pc, target });
-            asm.jump_if(Cc::Less, false, overdrawn);
-            return self.repeat(source, table, target, head, asm);
-        }
-        asm.jump_if(Cc::GreaterEqual, table.is_near(pc), table.offset(target));
+        asm.jump_if(Cc::GreaterEqual, near, table.offset(target));
         self.go_out(asm, Exit::Jump { pc, target });
     }
 
-    /// Does what stands from a slot to a jump, and makes that jump: one jump less than to go there.
-    fn repeat(
+    /// Does what stands from a slot to another, all of it operations on registers.
+    fn operations(
         &mut self,
         source: &Source<'_>,
         table: &Table<'_>,
         from: u32,
-        jump: u32,
+        end: u32,
         asm: &mut Asm<'_, '_>,
     ) {
         self.flags = None;
         let mut pc = from;
-        while pc < jump {
+        while pc < end {
             let Ok(instruction) = source.instruction(pc) else {
                 return;
             };
             pc += self.instruction(source, table, pc, &instruction, asm);
         }
-        match source.instruction(jump) {
-            Ok(Instruction::Jump { offset, .. }) => {
-                asm.jump(false, table.offset(target_of(jump, offset)));
-            }
-            Ok(Instruction::JumpIf {
-                width,
-                condition,
-                dst,
-                src,
-                offset,
-            }) => {
-                let cc = self.compare(asm, bits_of(width), condition, dst, src);
-                let target = target_of(jump, i32::from(offset));
-                asm.jump_if(cc, false, table.offset(target));
-                asm.jump(false, table.offset(jump + 1));
-            }
-            _ => {}
-        }
         self.flags = None;
+    }
+
+    /// Makes a jump whose question is asked once more a little later: either way it goes, the second
+    /// answer is known.
+    fn jump_if_twice(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        (pc, cc): (u32, Cc),
+        twice: &Twice,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        let Twice {
+            joined,
+            second,
+            target,
+        } = *twice;
+        let taken = asm.open_far_if(cc);
+        self.operations(source, table, pc + 1, second, asm);
+        self.go_on(source, table, second + 1, asm);
+        asm.close(taken);
+        self.operations(source, table, joined, second, asm);
+        self.go(table, (second, false), target, asm);
+    }
+
+    /// Goes to a slot; or to where that leads after a few operations, which are done here.
+    fn go_on(&mut self, source: &Source<'_>, table: &Table<'_>, pc: u32, asm: &mut Asm<'_, '_>) {
+        let end = end_of_operations(source, pc);
+        let jump = end.and_then(|end| Some((end, source.instruction(end).ok()?)));
+        if let Some((end, Instruction::Jump { offset, .. })) = jump {
+            self.operations(source, table, pc, end, asm);
+            self.go(table, (end, false), target_of(end, offset), asm);
+        } else {
+            asm.jump(false, table.offset(pc));
+        }
     }
 
     pub(super) fn jump_if(
@@ -140,9 +223,11 @@ impl Emitter {
         };
         let cc = self.compare(asm, bits_of(width), condition, dst, src);
         let target = target_of(pc, i32::from(offset));
-        if target <= pc {
+        if let Some(twice) = Twice::at(source, pc, instruction) {
+            self.jump_if_twice(source, table, (pc, cc), &twice, asm);
+        } else if target <= pc {
             let stays = asm.open_if(cc.not());
-            self.go_back(source, table, pc, target, asm);
+            self.go_back(table, (pc, table.is_near(pc)), target, asm);
             asm.close(stays);
         } else if offset != 0 {
             asm.jump_if(cc, table.is_near(pc), table.offset(target));

@@ -17,8 +17,9 @@
 //! from their number.
 //!
 //! A jump back is a subtraction from the fuel and a jump that is taken as long as that is not
-//! negative. Where it leads to a few operations and a jump forward, as the loops of compiled C do, it
-//! is replaced by these: every jump that is taken costs, and more so behind one that was mispredicted.
+//! negative: no more jumps than there would be without a meter. A jump that was taken once has a price
+//! even where it is not taken, so there are none on the way that only lead out of it, but those of
+//! guarded accesses.
 
 mod access;
 mod arithmetic;
@@ -39,7 +40,7 @@ use super::survey::{Source, Survey};
 use super::table::Table;
 use crate::instruction::{Instruction, Register};
 use crate::isa::Slot;
-use crate::limits::{FRAME_BYTES, FRAMES_MAX};
+use crate::limits::{FRAME_BYTES, FRAMES_MAX, REGIONS_MAX};
 use crate::memory::RegionId;
 use crate::state::Frame;
 
@@ -76,11 +77,28 @@ const fn delta_field(region: RegionId) -> Mem {
     field(offset_of!(Machine, regions) + offset_of!(Regions, delta) + 8 * region.number())
 }
 
+/// Where the limits begin, in the machine, for accesses of bytes whose logarithm this is.
+const fn limit_offset(write: bool, log: u8) -> usize {
+    let limits = if write {
+        offset_of!(Regions, write_limit)
+    } else {
+        offset_of!(Regions, read_limit)
+    };
+    let each = size_of::<[u32; REGIONS_MAX]>();
+    offset_of!(Machine, regions) + limits + log as usize * each
+}
+
+const fn limit_field(write: bool, log: u8, region: RegionId) -> Mem {
+    field(limit_offset(write, log) + 4 * region.number())
+}
+
 /// What a spare register holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kept {
     Base(RegionId),
     Delta(RegionId),
+    /// The limit of reads, with the logarithm of their bytes.
+    Limit(RegionId, u8),
     Zero,
 }
 
@@ -90,6 +108,7 @@ impl Kept {
         match self {
             Kept::Base(region) => base_field(region),
             Kept::Delta(region) => delta_field(region),
+            Kept::Limit(region, log) => limit_field(false, log, region),
             Kept::Zero => field(offset_of!(Machine, zero)),
         }
     }
@@ -168,6 +187,7 @@ impl Emitter {
         for (what, reg) in self.kept.into_iter().flatten() {
             match what {
                 Kept::Zero => asm.mov_number(reg, 0),
+                Kept::Limit(..) => asm.load(Bits::B32, reg, what.field()),
                 _ => asm.load(Bits::B64, reg, what.field()),
             }
         }
@@ -306,11 +326,14 @@ fn keep(survey: &Survey) -> [Option<(Kept, Reg)>; REGISTERS.len()] {
         let mut most = (zero, Kept::Zero);
         for region in RegionId::all() {
             let weight = weights[region.number()];
-            // Of equal weight, an address saves more.
-            for candidate in [
+            let limits = (0..).zip(weight.limits);
+            let limits = limits.map(|(log, weight)| (weight, Kept::Limit(region, log)));
+            let addresses = [
                 (weight.base, Kept::Base(region)),
                 (weight.delta, Kept::Delta(region)),
-            ] {
+            ];
+            // Of equal weight, an address saves more.
+            for candidate in limits.chain(addresses) {
                 if candidate.0 > 0 && candidate.0 >= most.0 {
                     most = candidate;
                 }
@@ -324,6 +347,9 @@ fn keep(survey: &Survey) -> [Option<(Kept, Reg)>; REGISTERS.len()] {
         match most.1 {
             Kept::Base(region) => weights[region.number()].base = 0,
             Kept::Delta(region) => weights[region.number()].delta = 0,
+            Kept::Limit(region, log) => {
+                weights[region.number()].limits[usize::from(log)] = 0;
+            }
             Kept::Zero => zero = 0,
         }
     }
@@ -422,7 +448,7 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
+            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
             Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);
