@@ -6,7 +6,7 @@ use ebpf::EntryKind;
 
 use crate::grammar;
 use crate::mutate;
-use crate::setting::{Setting, Slices};
+use crate::setting::Setting;
 use crate::source::{Bytes, Chance, Source, mix};
 
 /// A program and what it is run with.
@@ -47,7 +47,8 @@ impl Case {
         }
     }
 
-    /// Makes it the case with that number of those that a seed stands for.
+    /// Makes it the case with that number of those that a seed stands for: a program by chance, or
+    /// one of the shipped ones changed, if there are any.
     pub fn choose(&mut self, seed: u64, number: u64, shipped: &[Shipped]) {
         let mut chance = Chance(mix(seed) ^ mix(number.wrapping_add(1)));
         self.fill(&mut chance, shipped);
@@ -69,8 +70,7 @@ impl Case {
 
     fn fill(&mut self, source: &mut impl Source, shipped: &[Shipped]) {
         self.setting = Setting::choose(source);
-        // Shipped programs are long, and little is to be found in them.
-        if !shipped.is_empty() && source.below(400) == 1 {
+        if !shipped.is_empty() {
             let program = &shipped[source.below(shipped.len() as u32) as usize];
             self.slots.clear();
             self.slots.extend_from_slice(&program.slots);
@@ -93,13 +93,5 @@ impl Case {
         if source.below(5) == 0 {
             mutate::mutate(source, &mut self.slots);
         }
-    }
-
-    /// The same without pauses, if it has any.
-    #[must_use]
-    pub fn without_pauses(&self) -> Case {
-        let mut plain = self.clone();
-        plain.setting.slices = Slices::Whole;
-        plain
     }
 }

@@ -22,6 +22,12 @@ pub const MAP_UPDATE: u32 = 2;
 pub const MAP_DELETE: u32 = 3;
 /// A number of 64 bits.
 pub const TIME: u32 = 5;
+/// A number of 32 bits.
+pub const RANDOM: u32 = 7;
+/// A number that is not negative, or an error.
+pub const SIZE: u32 = 0x1008;
+/// Looks for bytes among others.
+pub const FIND: u32 = 0x100b;
 /// Reads into scratch, and waits.
 pub const READ: u32 = 0x1000;
 /// Reads into several places of scratch, and waits.
@@ -56,11 +62,14 @@ const fn spec(id: u32, name: &'static str, length_arg: Option<u8>) -> HelperSpec
 }
 
 /// What programs may call.
-pub const SPECS: [HelperSpec; 13] = [
+pub const SPECS: [HelperSpec; 16] = [
     spec(MAP_LOOKUP, "map_lookup", None),
     spec(MAP_UPDATE, "map_update", None),
     spec(MAP_DELETE, "map_delete", None),
     spec(TIME, "time", None),
+    spec(RANDOM, "random", None),
+    spec(SIZE, "size", None),
+    spec(FIND, "find", Some(1)),
     spec(READ, "read", Some(3)),
     spec(READ_VECTOR, "read_vector", None),
     spec(EMIT, "emit", Some(1)),
@@ -114,6 +123,25 @@ pub static SIGNATURES: [HelperSignature; SPECS.len()] = {
         update,
         delete,
         signature(TIME, [Unused; 5], i64::MIN, i64::MAX),
+        signature(RANDOM, [Unused; 5], 0, u32::MAX as i64),
+        signature(
+            SIZE,
+            [Number, Unused, Unused, Unused, Unused],
+            -4095,
+            i64::MAX,
+        ),
+        signature(
+            FIND,
+            [
+                read(length_in(2)),
+                Number,
+                read(length_in(4)),
+                Number,
+                Unused,
+            ],
+            -4095,
+            u32::MAX as i64,
+        ),
         signature(READ, [Number, Number, block, Number, Unused], -4095, 0),
         signature(
             READ_VECTOR,
@@ -354,12 +382,12 @@ impl<'m> Helpers<'m> {
                             Err(_) => ERROR,
                         }
                     }
-                    Err(error) => -i64::from(error.errno()),
+                    Err(error) => i64::from(error.errno()),
                 })
             }
             _ => {
                 let deleted = self.keys[number].as_mut()?.delete(key);
-                Some(deleted.map_or_else(|error| -i64::from(error.errno()), |()| 0))
+                Some(deleted.map_or_else(|error| i64::from(error.errno()), |()| 0))
             }
         }
     }
@@ -372,6 +400,22 @@ impl<'m> Helpers<'m> {
                 HelperResult::Return(self.map_call(helper, args, memory).unwrap_or(ERROR))
             }
             TIME => HelperResult::Return(self.chance() as i64),
+            RANDOM => HelperResult::Return(i64::from(self.chance() as u32)),
+            SIZE => {
+                self.note(args[0]);
+                HelperResult::Return((self.chance() >> 1) as i64)
+            }
+            FIND => {
+                let hay = self.bytes(memory, args[0], args[1]);
+                let needle = self.bytes(memory, args[2], args[3]);
+                let found = match (hay, needle) {
+                    (Some(hay), Some(needle)) if !needle.is_empty() => {
+                        hay.windows(needle.len()).position(|it| it == needle)
+                    }
+                    _ => None,
+                };
+                HelperResult::Return(found.map_or(ERROR, |at| at as i64))
+            }
             READ => {
                 self.note(args[1]);
                 self.note(args[3]);
@@ -432,6 +476,7 @@ impl Host for Helpers<'_> {
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
         self.note(u64::from(helper));
         let result = self.answer_of(helper, args, memory);
+        debug_assert!(keeps_promise(helper, result), "{helper:#x} gives {result:?}");
         self.calls.push(Call {
             helper,
             args,
@@ -442,5 +487,16 @@ impl Host for Helpers<'_> {
 
     fn helpers(&self) -> &[HelperSpec] {
         &SPECS
+    }
+}
+
+/// True if a result is one of those that the verifier was promised.
+fn keeps_promise(helper: u32, result: HelperResult) -> bool {
+    let signature = SIGNATURES.iter().find(|it| it.id == helper);
+    match (result, signature.map(|it| it.returns)) {
+        (HelperResult::Return(value), Some(Returns::Number { min, max })) => {
+            (min..=max).contains(&value)
+        }
+        _ => true,
     }
 }

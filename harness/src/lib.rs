@@ -31,6 +31,8 @@ pub mod case;
 pub mod code;
 pub mod compare;
 pub mod engine;
+#[cfg(feature = "std")]
+pub mod fuzz;
 mod grammar;
 pub mod helpers;
 pub mod minimise;

@@ -33,6 +33,11 @@ fn replay(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn engines() {
+    replay("engines", harness::fuzz::engines);
+}
+
+#[test]
 fn frames() {
     replay("frames", protocol::fuzz::frames);
 }

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod aarch64;
 mod fuzz;
+mod harness;
 mod nostd;
 mod packages;
 mod programs;
@@ -50,6 +51,22 @@ enum Task {
     Nostd,
     /// Test the engines on aarch64, under qemu-user where this machine is another
     Aarch64,
+    /// Programs by chance through the verifier and every engine, and through verifiers that lack a
+    /// rule, which must be found out
+    Harness {
+        /// How long to go on
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Which programs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many programs at most
+        #[arg(long)]
+        programs: Option<u64>,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Fuzz: one target of fuzz/, or each of them in turn
     Fuzz {
         /// Name of the target; all if none is given
@@ -69,6 +86,12 @@ fn main() -> ExitCode {
         Task::Test { host_only } => test::run(host_only),
         Task::Nostd => nostd::run(),
         Task::Aarch64 => aarch64::run(&mut totals::Totals::default()),
+        Task::Harness {
+            seconds,
+            seed,
+            programs,
+            json,
+        } => harness::run(seconds, seed, programs, json),
         Task::Fuzz {
             target,
             seconds,

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::totals::Totals;
-use crate::{Outcome, aarch64, nostd, packages, programs, shell};
+use crate::{Outcome, aarch64, harness, nostd, packages, programs, shell};
 
 /// A stage that ran.
 struct Stage {
@@ -52,6 +52,7 @@ pub(crate) fn run(host_only: bool) -> Outcome {
     stage("lints", &mut |_| shell::run(&mut lints()));
     stage("documentation", &mut |_| shell::run(&mut documentation()));
     stage("tests", &mut tests);
+    stage("engines by chance", &mut |_| harness::stage());
     if host_only {
         println!("\n(what is built for aarch64 is left out: --host-only)");
     } else {

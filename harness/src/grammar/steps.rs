@@ -1,7 +1,9 @@
 //! The steps that programs are made of: arithmetic, accesses, pointers, spills, helpers.
 
 use ebpf::RegionId;
-use ebpf::instruction::{AluOp, AtomicOp, Instruction, Operand, Size, SwapOrder, WideValue, Width};
+use ebpf::instruction::{
+    AluOp, AtomicOp, Condition, Instruction, Operand, Size, SwapOrder, WideValue, Width,
+};
 use ebpf::maps::BPF_F_RDONLY_PROG;
 
 use super::holds::{Holds, Place, SLOTS, Where};
@@ -27,7 +29,7 @@ const GLOBALS: [u8; 3] = [0, 3, 4];
 impl<S: Source> Writer<'_, S> {
     /// A step without jumps.
     pub(super) fn plain_step(&mut self) {
-        match self.source.below(34) {
+        match self.source.below(36) {
             0..6 => self.compute(),
             6..8 => {
                 self.bound();
@@ -50,7 +52,9 @@ impl<S: Source> Writer<'_, S> {
                 let dst = self.free();
                 self.set_number(dst);
             }
-            30 if self.setting.maps => self.map_call(),
+            30 => self.blurred_slot(),
+            31 => self.related_index(),
+            32 if self.setting.maps => self.map_call(),
             _ => self.helper(),
         }
     }
@@ -374,6 +378,110 @@ impl<S: Source> Writer<'_, S> {
             let src = self.operand();
             self.store(size, base, 0, src);
             self.frame.blur(below, span);
+        }
+    }
+
+    /// A number is put on the stack, something near it changes at a place that is not known, and
+    /// what is there then says where an access goes.
+    fn blurred_slot(&mut self) {
+        let slot = self.source.between(1, SLOTS as i32 - 1);
+        let below = slot * 8 + 8;
+        if self.frame.touches_locked(below, 16) {
+            return;
+        }
+        let index = self.bound();
+        for slot in [slot, slot - 1] {
+            let small = self.source.between(0, 16);
+            self.store(Size::Double, R10, slot * -8 - 8, Operand::Immediate(small));
+            self.frame.put(slot as usize, Holds::Number(small as u32));
+        }
+        let base = self.free();
+        if base == index {
+            return;
+        }
+        self.copy(base, index);
+        let mask = self.source.of(&[8, 7, 15, 1, 12]);
+        self.alu64(AluOp::And, base, mask);
+        self.alu(Width::Bits64, AluOp::Add, base, Operand::Register(r(R10)));
+        let (size, imm) = (self.size(), self.source.number());
+        if mask + size.bytes() as i32 > 16 && self.frame.touches_locked(below, 24) {
+            self.frame.set(base, Holds::Nothing);
+            return;
+        }
+        self.store(size, base, -below, Operand::Immediate(imm));
+        // Up to two slots further, where that is the function's frame.
+        self.frame
+            .blur(below, (mask + size.bytes() as i32).min(below));
+        self.frame.set(base, Holds::Nothing);
+        let slot = slot - self.source.below(2) as i32;
+        self.load(Size::Double, false, base, R10, slot * -8 - 8);
+        self.frame.set(base, Holds::UNKNOWN);
+        self.index_scratch(base, 16);
+    }
+
+    /// A number is bounded by what is known of another that was made of it, or that it was made of.
+    fn related_index(&mut self) {
+        let (one, other) = (self.number(), self.number());
+        let made = self.free();
+        if made == one || made == other || one == other {
+            return;
+        }
+        self.copy(made, one);
+        let width = self.width();
+        let op = self
+            .source
+            .of(&[AluOp::Add, AluOp::Sub, AluOp::Xor, AluOp::Mov, AluOp::And]);
+        let src = if self.source.below(3) == 0 {
+            Operand::Immediate(self.source.between(-8, 8))
+        } else {
+            Operand::Register(r(other))
+        };
+        self.alu(width, op, made, src);
+        self.frame.set(made, Holds::UNKNOWN);
+        let (tested, used) = match self.source.below(3) {
+            0 => (one, made),
+            1 => (made, made),
+            _ => (made, one),
+        };
+        let (width, most) = (self.width(), self.source.between(0, 20));
+        let condition = self
+            .source
+            .of(&[Condition::Greater, Condition::SignedGreater]);
+        let at = self.code.len();
+        self.emit(Instruction::JumpIf {
+            width,
+            condition,
+            dst: r(tested),
+            src: Operand::Immediate(most),
+            offset: 0,
+        });
+        let before = self.frame;
+        let base = self.free();
+        if base != used {
+            self.copy(base, used);
+            self.index_scratch(base, most);
+        }
+        self.land(at);
+        self.frame.join(&before);
+    }
+
+    /// An access to scratch at what a register holds, which is taken for at most `most`.
+    fn index_scratch(&mut self, index: u8, most: i32) {
+        let base = self.free();
+        if base == index {
+            return;
+        }
+        self.set_scratch(base);
+        self.alu(Width::Bits64, AluOp::Add, base, Operand::Register(r(index)));
+        let size = self.size();
+        let last = self.setting.scratch_bytes as i32 - most - size.bytes() as i32;
+        let offset = if self.source.below(2) == 0 { last } else { 0 };
+        if self.source.below(2) == 0 {
+            self.store(size, base, offset, Operand::Immediate(3));
+            self.frame.set(base, Holds::Nothing);
+        } else {
+            self.load(size, false, base, base, offset);
+            self.frame.set(base, Holds::UNKNOWN);
         }
     }
 
@@ -757,11 +865,18 @@ impl<S: Source> Writer<'_, S> {
         if keeper != 0 && self.source.below(2) == 0 {
             self.copy(keeper, 0);
         }
+        if self.daring > 0 && self.source.below(4) == 0 {
+            // Nobody has looked whether there is anything.
+            let (size, dst) = (self.size(), self.free());
+            self.load(size, false, dst, 0, 0);
+            self.frame.set(dst, Holds::UNKNOWN);
+            return;
+        }
         let before = self.frame;
         let at = self.code.len();
         self.emit(Instruction::JumpIf {
             width: Width::Bits64,
-            condition: ebpf::instruction::Condition::Equal,
+            condition: Condition::Equal,
             dst: r(0),
             src: Operand::Immediate(0),
             offset: 0,

@@ -16,9 +16,10 @@ static __always_inline __u64 work(const __u8 *bytes, __u64 key)
 		__u8 byte;
 
 		do {
-			byte = bytes[at++];
+			byte = bytes[at + length];
 			number = number << 7 | (byte & 0x7f);
-		} while (byte >= 0x80 && ++length < LONGEST);
+		} while (++length < LONGEST && byte >= 0x80);
+		at += length;
 		sum = (sum ^ number) * 0x9e3779b97f4a7c15ull;
 	}
 	return sum;

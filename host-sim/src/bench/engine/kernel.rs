@@ -27,6 +27,9 @@ const PROGRAM_TEST_RUN: i32 = 10;
 const MAP_ARRAY: u32 = 2;
 const SOCKET_FILTER: u32 = 1;
 
+/// Characters of what its verifier says that are passed on.
+const LOG_CHARS: usize = 80;
+
 /// Bytes of a packet, without which there is no test run.
 const PACKET_BYTES: usize = 64;
 
@@ -160,11 +163,12 @@ fn load(workload: &Workload, map: &OwnedFd) -> Result<OwnedFd, String> {
     let _ = open(PROGRAM_LOAD, &mut attributes);
     let text = String::from_utf8_lossy(&log);
     let text = text.trim_end_matches('\0').trim_end();
-    let last: Vec<_> = text.lines().rev().take(3).collect();
-    Err(format!(
-        "the kernel does not load it: {error}; {}",
-        last.join(" / ")
-    ))
+    let mut last = text.lines().rev();
+    let last = last
+        .find(|line| !line.starts_with("processed"))
+        .unwrap_or_default();
+    let last: String = last.chars().take(LOG_CHARS).collect();
+    Err(format!("the kernel does not load it: {error}; {last}"))
 }
 
 /// Reads or writes the map's only value.
