@@ -482,7 +482,7 @@ impl<T: Read + Write> Client<T> {
         }
     }
 
-    fn ask<R: Request, V>(
+    pub(crate) fn ask<R: Request, V>(
         &mut self,
         request: &R,
         take: impl FnOnce(R::Reply<'_>) -> V,

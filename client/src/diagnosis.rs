@@ -107,7 +107,10 @@ impl Finding {
     /// That of code whose structure is wrong.
     #[must_use]
     pub fn of_structure(refusal: &ebpf::Refusal) -> Finding {
-        Finding::plain(Some(refusal.pc), refusal.why.to_string())
+        Finding {
+            hint: hint::of_structure(refusal.why),
+            ..Finding::plain(Some(refusal.pc), refusal.why.to_string())
+        }
     }
 
     /// That of a map that cannot be.

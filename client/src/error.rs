@@ -139,6 +139,11 @@ fn verb(kind: Kind) -> String {
         Kind::Stats => "asking for the counters",
         Kind::Info => "asking what the agent is",
         Kind::Programs => "listing the programs",
+        Kind::Maps => "listing the maps",
+        Kind::MapDump => "dumping the map",
+        Kind::MapGet => "getting the entry",
+        Kind::MapSet => "setting the entry",
+        Kind::MapDelete => "deleting the entry",
         other => return format!("a request of kind {other:?}"),
     };
     known.to_owned()

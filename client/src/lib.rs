@@ -31,6 +31,7 @@ pub mod diagnosis;
 pub mod error;
 pub mod limits;
 pub mod linker;
+mod maps;
 pub mod pipeline;
 pub mod session;
 pub mod types;
@@ -42,6 +43,6 @@ pub use error::ClientError;
 pub use pipeline::{Completion, Done, Pipeline};
 pub use session::{Reply, Session, SessionError, SubmitError, Ticket};
 pub use types::{
-    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Loaded, Namespace, Object, ObjectId,
-    Program, ProgramId, Stats,
+    Budgets, CallOutcome, FlushOutcome, Info, InstanceId, Loaded, MapEntry, MapInfo, Namespace,
+    Object, ObjectId, Presence, Program, ProgramId, Stats,
 };

@@ -27,17 +27,17 @@ pub use reply::{EpochChange, Reply, Ticket};
 use in_flight::{InFlight, Table};
 use incoming::Incoming;
 use outgoing::Outgoing;
-use protocol::limits::{INLINE_PAYLOAD_BYTES, payload_cost_bytes};
+use protocol::limits::{FRAME_HEAD_BYTES_MAX, INLINE_PAYLOAD_BYTES, payload_cost_bytes};
 use protocol::message::{CancelRequest, FlushReply, Request, WriteReply};
 use protocol::{
-    AgentHello, ClientHello, Features, Header, Kind, RequestId, Status, checksum::crc32c,
-    decode_body, encode_head,
+    AgentHello, ClientHello, EncodeError, Features, Header, Kind, RequestId, Status,
+    checksum::crc32c, decode_body, encode_head,
 };
 use reply::Pool;
 use std::collections::VecDeque;
 
-/// Room for the head of any request: bodies of requests are short.
-const REQUEST_HEAD_BYTES_MAX: usize = 512;
+/// Room for the head of most requests: their bodies are short.
+const REQUEST_HEAD_BYTES_USUAL: usize = 512;
 
 /// One connection to an agent.
 #[derive(Debug)]
@@ -324,9 +324,17 @@ impl Session {
             header.flags = protocol::Flags::PAYLOAD_CRC;
             header.payload_crc = crc32c(payload);
         }
-        let mut head = [0; REQUEST_HEAD_BYTES_MAX];
-        let length = encode_head(&mut header, body, &mut head).map_err(SubmitError::Encode)?;
-        self.outgoing.push(head.get(..length).unwrap_or_default());
+        let mut head = [0; REQUEST_HEAD_BYTES_USUAL];
+        match encode_head(&mut header, body, &mut head) {
+            Ok(length) => self.outgoing.push(head.get(..length).unwrap_or_default()),
+            Err(EncodeError::BodyTooLong { .. }) => {
+                let mut head = vec![0; FRAME_HEAD_BYTES_MAX];
+                let length =
+                    encode_head(&mut header, body, &mut head).map_err(SubmitError::Encode)?;
+                self.outgoing.push(head.get(..length).unwrap_or_default());
+            }
+            Err(error) => return Err(SubmitError::Encode(error)),
+        }
         self.outgoing.push(payload);
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! What the blocking client hands out: ids of their own type, and owned copies of replies.
 
-use protocol::message::{InfoReply, Limits, NamespaceSummary, ProgramSummary, Proof, StatsReply};
+use protocol::message::{
+    InfoReply, Limits, MapSummary, NamespaceSummary, ProgramSummary, Proof, StatsReply,
+};
 use std::fmt;
 
 macro_rules! ids {
@@ -109,6 +111,65 @@ impl From<InfoReply<'_>> for Info {
             uptime_us: reply.uptime_us,
         }
     }
+}
+
+/// A map of an instance, globals included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapInfo {
+    /// Its number in the program, which requests name it by.
+    pub number: u32,
+    /// Its type, as Linux numbers them.
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key_bytes: u32,
+    /// Bytes of a value.
+    pub value_bytes: u32,
+    /// Entries it can hold.
+    pub entries_max: u32,
+    /// Entries that it holds; of an array, all.
+    pub entries: u32,
+    /// Whether programs may only read it.
+    pub read_only: bool,
+}
+
+impl MapInfo {
+    pub(crate) fn new(number: u32, summary: &MapSummary) -> Self {
+        MapInfo {
+            number,
+            kind: summary.kind,
+            key_bytes: summary.key_bytes,
+            value_bytes: summary.value_bytes,
+            entries_max: summary.entries_max,
+            entries: summary.entries,
+            read_only: summary.flags & ebpf::maps::BPF_F_RDONLY_PROG != 0,
+        }
+    }
+
+    /// The word for its type.
+    pub fn kind_name(&self) -> &'static str {
+        ebpf::MapKind::of(self.kind).map_or("unknown", ebpf::MapKind::name)
+    }
+}
+
+/// An entry of a map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapEntry {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// Whether an entry must be there before it is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It does not matter.
+    #[default]
+    Any,
+    /// It must not.
+    New,
+    /// It must.
+    Existing,
 }
 
 /// What became of loading a program.

@@ -2,7 +2,7 @@
 //! its accesses to memory.
 //!
 //! The same check and verifier run over the same image with the same
-//! [environment](ebpf::abi::environment) as in the agent, so the verdict is the agent's too. Beside
+//! [`environment`] as in the agent, so the verdict is the agent's too. Beside
 //! the program as a whole, each entry is proved alone, with the functions that it calls: so all
 //! that is wrong is found at once, the first thing of each entry.
 
@@ -120,8 +120,7 @@ pub fn verify(image: &[u8]) -> Result<Report, ImageError> {
             return Ok(report);
         }
     };
-    let maps = image.maps().map(|(spec, _)| spec);
-    match environment(image.header()).with_maps(maps) {
+    match environment(&image) {
         Ok(environment) => {
             Prover::new(&image, environment, &code, &checked).run(&mut report);
         }

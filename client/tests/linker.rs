@@ -248,6 +248,147 @@ fn what_a_program_cannot_have_is_refused_with_the_remedy() {
     );
 }
 
+/// A map of this declaration, and an entry that names it.
+fn with_map(declaration: &str) -> String {
+    format!(
+        "#define __uint(name, n) int(*name)[n]\n\
+         #define __type(name, t) typeof(t) *name\n\
+         struct inner {{ __uint(type, 2); __uint(max_entries, 1); __type(key, __u32); __type(value, __u32); }};\n\
+         struct {{ {declaration} }} m SEC(\".maps\");\n\
+         LIMITS static void *(*const lookup)(void *, const void *) = (void *)1;\n\
+         SEC(\"dpu/call\") int f(void *c) {{ __u32 k = 0; return lookup(&m, &k) != 0; }}"
+    )
+}
+
+#[test]
+fn maps_that_are_not_offered_are_refused_by_name() {
+    let key_and_value = "__type(key, __u32); __type(value, __u64); __uint(max_entries, 4);";
+    for (kind, words) in [
+        (5, "per-CPU hash"),
+        (6, "per-CPU array"),
+        (10, "per-CPU LRU hash"),
+        (22, "a queue"),
+        (99, "of type 99,"),
+    ] {
+        let source = with_map(&format!("__uint(type, {kind}); {key_and_value}"));
+        refused(&source, &["map m", words, "hash (1), array (2)"]);
+    }
+    for (declaration, words) in [
+        (
+            "__uint(type, 27); __uint(max_entries, 4096);",
+            "a ring buffer",
+        ),
+        (
+            "__uint(type, 12); __uint(max_entries, 2); __type(key, __u32); struct inner *values[];",
+            "an array of maps",
+        ),
+        (
+            "__uint(type, 2); __uint(max_entries, 2); __type(key, __u32); struct inner *values[];",
+            "maps in maps",
+        ),
+        (
+            "__uint(type, 2); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); __uint(pinning, 1);",
+            "not pinned",
+        ),
+        (
+            "__uint(type, 2); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); __uint(map_extra, 1);",
+            "map_flags",
+        ),
+        (
+            "__uint(type, 2); __type(key, __u32); __type(value, __u32);",
+            "max_entries",
+        ),
+        (
+            "__uint(type, 2); __uint(max_entries, 2); __type(key, __u64); __type(value, __u32);",
+            "key of an array has 4 bytes",
+        ),
+        (
+            "__uint(type, 2); __uint(max_entries, 300000); __type(key, __u32); __type(value, __u32);",
+            "1048576 is the most",
+        ),
+        (
+            "__uint(type, 1); __uint(max_entries, 1); __type(value, __u32); struct { char c[513]; } *key;",
+            "512 is the most",
+        ),
+        (
+            "__uint(type, 1); __uint(max_entries, 1); __type(key, __u32); __type(value, __u32); __uint(map_flags, 4);",
+            "flags 0x4",
+        ),
+    ] {
+        refused(&with_map(declaration), &["map m", words]);
+    }
+    let seventeen: String = (0..17)
+        .map(|at| format!("struct {{ __uint(type, 2); {key_and_value} }} m{at} SEC(\".maps\");\n"))
+        .collect();
+    let source = with_map(&format!("__uint(type, 2); {key_and_value}"));
+    refused(
+        &source.replace("LIMITS", &format!("{seventeen} LIMITS")),
+        &["too many maps"],
+    );
+}
+
+#[test]
+fn variables_that_cannot_be_shipped_are_refused() {
+    refused(
+        "LIMITS static int x = 3; int *volatile p = &x;\n\
+         SEC(\"dpu/call\") int f(void *c) { return *p; }",
+        &["section .data", "the address of", "an index or an offset"],
+    );
+    refused(
+        "LIMITS static const char *volatile const names[2] = {\"a\", \"b\"};\n\
+         SEC(\"dpu/call\") int f(int *c) { return names[*c & 1][0]; }",
+        &["starts as the address of", ".rodata.str"],
+    );
+    refused(
+        "LIMITS volatile char large[(1 << 20) + 1]; SEC(\"dpu/call\") int f(void *c) { return large[7]; }",
+        &[".bss", "1048577 bytes", "1048576"],
+    );
+    refused(
+        "LIMITS volatile char large[1 << 16] = {1}; SEC(\"dpu/call\") int f(void *c) { return large[7]; }",
+        &["the image's length", "65536"],
+    );
+    refused(
+        "LIMITS struct { int type; } old SEC(\"maps\");\n\
+         SEC(\"dpu/call\") int f(void *c) { return *(volatile int *)&old; }",
+        &["maps", "in section .maps"],
+    );
+}
+
+#[test]
+fn globals_of_every_section_are_maps_of_one_value() {
+    let Some(object) = compile(
+        "LIMITS volatile const __u32 table[3] = {7, 8, 9};\n\
+         volatile __u64 counter = 5; volatile __u64 zeros[4];\n\
+         volatile __u32 own __attribute__((section(\".data.own\"))) = 11;\n\
+         SEC(\"dpu/call\") int f(__u32 *c) {\n\
+           counter++; zeros[3] += own; return table[*c % 3] + \"texts\"[*c % 6]; }",
+    ) else {
+        return;
+    };
+    let linked = link(&object).unwrap();
+    let image = image(&linked);
+    let found: Vec<(&str, u32, u32, usize)> = linked
+        .maps
+        .iter()
+        .zip(image.maps())
+        .map(|((name, spec), (_, initial))| {
+            assert_eq!((spec.kind, spec.key_bytes, spec.entries_max), (2, 4, 1));
+            (name.as_str(), spec.value_bytes, spec.flags, initial.len())
+        })
+        .collect();
+    for wanted in [
+        (".rodata", 12, 128, 12),
+        (".data", 8, 0, 8),
+        (".bss", 32, 0, 0),
+        (".data.own", 4, 0, 4),
+        (".rodata.str1.1", 6, 128, 6),
+    ] {
+        assert!(found.contains(&wanted), "{wanted:?} is not in {found:?}");
+    }
+    let slots: Vec<u64> = image.code().collect();
+    ebpf::check_image(&image, &slots, &[]).unwrap();
+}
+
 #[test]
 fn names_may_be_defined_in_any_order_and_loops_stay_as_they_are() {
     let Some(object) = compile(

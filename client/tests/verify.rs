@@ -277,3 +277,20 @@ fn damaged_objects_end_in_a_verdict() {
         assert!((0..=2).contains(&code(&output)), "round {round}");
     }
 }
+
+/// What the tutorial shows is what is said.
+#[test]
+fn the_tutorial_shows_what_is_said() {
+    let tutorial = Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs/README.md");
+    let tutorial = std::fs::read_to_string(tutorial).unwrap();
+    for name in ["reply_too_short", "unbounded_offset"] {
+        let said = std::fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
+        let (said, _) = said.rsplit_once("exit code").unwrap();
+        let mut shown = format!("    $ outboard verify {name}.o\n");
+        for line in said.trim_end().lines() {
+            let indent = if line.is_empty() { "" } else { "    " };
+            shown.push_str(&format!("{indent}{line}\n"));
+        }
+        assert!(tutorial.contains(&shown), "{name}: it should say\n{shown}");
+    }
+}

@@ -23,6 +23,7 @@ use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
     Limits, QUEUES, STALLED_REPLY_US, UPLOAD_IDLE_US,
 };
+use crate::maps::MapPool;
 use crate::net::{Net, NetEvent, PacketDevice};
 use crate::objects::{Instance, Object, Table};
 use crate::program_store::{ProgramStore, UploadIndex};
@@ -55,6 +56,9 @@ pub struct AgentConfig {
     pub boot_nonce: u64,
     /// Seed of the programs' random numbers.
     pub seed: u64,
+    /// A random number that nobody is told, programs included, not even by what follows from it:
+    /// the hash functions of maps are keyed from it.
+    pub map_secret: u64,
     /// How programs are run.
     pub execution: ExecutionConfig,
     /// What it runs on, for Info.
@@ -116,6 +120,9 @@ pub struct Agent<D: Device, N: PacketDevice> {
     pub(crate) invocations: Invocations,
     pub(crate) slabs: SlabPool,
     pub(crate) shares: Shares,
+    pub(crate) map_pool: MapPool,
+    /// Bytes of maps laid out in this turn.
+    pub(crate) maps_laid_out: usize,
     /// Pages for payloads both ways.
     pub(crate) pages: PagePool<Box<[u32]>>,
     /// Pages of them that hold request payloads: what byte credits have taken.
@@ -187,6 +194,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             invocations: Invocations::new(limits.invocations),
             slabs,
             shares: Shares::new(&limits),
+            map_pool: MapPool::new(limits.map_slabs, config.map_secret),
+            maps_laid_out: 0,
             pages: data_pages,
             payload_pages_used: 0,
             bounce_pages,
@@ -214,6 +223,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.now_us = self.now_us.max(now_us);
         self.started_us.get_or_insert(self.now_us);
         self.counters.turns += 1;
+        self.maps_laid_out = 0;
         let moved_in = self.net.receive(self.now_us);
         self.reap();
         self.network_events();

@@ -17,6 +17,8 @@ use crate::invocation::{InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
 };
+use crate::map_requests::maps_verdict;
+use crate::maps::MapViews;
 use crate::net::PacketDevice;
 use crate::objects::Object;
 use crate::program_store::{NotLoaded, ProgramIndex};
@@ -265,9 +267,21 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let program = stored.loaded();
         let dma = self.driver.device_mut().dma_mut();
         let before = self.invocations.spent(invocation);
-        let ran = self
-            .invocations
-            .run(invocation, program, &objects, slice, self.now_us, dma);
+        let ran = {
+            let mut maps = match instance.maps {
+                Some(slab) => stored.maps().open(self.map_pool.memory(slab)),
+                None => MapViews::new(),
+            };
+            self.invocations.run(
+                invocation,
+                program,
+                &objects,
+                &mut maps,
+                slice,
+                self.now_us,
+                dma,
+            )
+        };
         let used = self.invocations.spent(invocation) - before;
         self.counters.instructions += used;
         self.counters.slices += 1;
@@ -499,6 +513,7 @@ fn verdict(why: &NotLoaded) -> (Status, ErrorBody) {
             Status::ProgramRefused,
             ErrorBody::refused(refusal.pc, format_args!("{}", refusal.why)),
         ),
+        NotLoaded::Maps(refused) => maps_verdict(*refused),
         NotLoaded::Unproved(refusal) => diagnosis::refused(refusal),
         NotLoaded::Guarded(of_guard) => diagnosis::told(of_guard),
         NotLoaded::Unfit(why) => (

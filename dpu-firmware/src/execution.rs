@@ -13,7 +13,9 @@
 //! | helpers write and return what [`SIGNATURES`](crate::helpers::SIGNATURES) says | a test of [`HelperHost`], which is the only host; [`Execution::resume`] clamps |
 //!
 //! Scratch, reply and maps need no such care: whatever is in them, the proof takes every byte of
-//! them for any number.
+//! them for any number. The values of maps are as long as declared wherever they come from:
+//! [`ProgramMaps::open`](crate::maps::ProgramMaps::open) makes them of the same shapes as the
+//! environment has, which [`Execution::run`] compares too.
 #![allow(unsafe_code)] // It runs proved programs, for the reasons above.
 
 use alloc::boxed::Box;
@@ -24,13 +26,14 @@ use ebpf::abi::CONTEXT_BYTES;
 use ebpf::fast::{DecodeError, DecodedStore, run_proved};
 use ebpf::jit::{self, JitError, JitStore, Job, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
-use ebpf::verifier::{Environment, Kept, Verified, Verifier};
+use ebpf::verifier::{Environment, Kept, ProofId, Verified, Verifier};
 use ebpf::{
     Decoded, EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, State, run_planned,
 };
 
 use crate::code::{Code, MapCode};
 use crate::helpers::HelperHost;
+use crate::maps::{MapView, with_values};
 
 /// The greatest error number a helper returns.
 const ERRNO_MAX: i64 = 4095;
@@ -107,11 +110,7 @@ impl fmt::Display for ExecutionConfig {
 enum Form {
     Checked,
     Decoded(Box<DecodedStore<OPS>>),
-    Compiled {
-        store: Box<JitStore<Code, ENTRIES>>,
-        /// The compilation under way.
-        job: Option<Job>,
-    },
+    Compiled(Box<JitStore<Code, ENTRIES>>),
 }
 
 impl fmt::Debug for Form {
@@ -119,7 +118,7 @@ impl fmt::Debug for Form {
         f.write_str(match self {
             Form::Checked => "Checked",
             Form::Decoded(_) => "Decoded",
-            Form::Compiled { .. } => "Compiled",
+            Form::Compiled(_) => "Compiled",
         })
     }
 }
@@ -141,10 +140,9 @@ impl LoadedProgram {
             form: match engine {
                 EngineKind::Checked => Form::Checked,
                 EngineKind::Interpreter => Form::Decoded(Box::default()),
-                EngineKind::Jit(map) => Form::Compiled {
-                    store: Box::new(JitStore::new(Code(map(code_bytes)?))),
-                    job: None,
-                },
+                EngineKind::Jit(map) => {
+                    Form::Compiled(Box::new(JitStore::new(Code(map(code_bytes)?))))
+                }
             },
         })
     }
@@ -160,7 +158,12 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// What the engine has against the program.
-    pub fn load<K>(&mut self, verifier: &mut Verifier<K>, isolation: Isolation) -> Result<(), Unfit>
+    pub fn load<K>(
+        &mut self,
+        verifier: &mut Verifier<K>,
+        isolation: Isolation,
+        translation: &mut Translation,
+    ) -> Result<(), Unfit>
     where
         K: DerefMut<Target = [Kept]>,
     {
@@ -171,7 +174,9 @@ impl LoadedProgram {
         match &mut self.form {
             Form::Checked => {}
             Form::Decoded(store) => store.decode(&program, plan, isolation)?,
-            Form::Compiled { store, job } => *job = Some(store.begin(&program, isolation)?),
+            Form::Compiled(store) => {
+                translation.0 = Some((self.verified.id(), store.begin(&program, isolation)?));
+            }
         }
         Ok(())
     }
@@ -181,22 +186,38 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// What the engine has against the program.
-    pub fn translate(&mut self, slots: u32) -> Result<bool, Unfit> {
-        let Form::Compiled { store, job } = &mut self.form else {
+    pub fn translate(&mut self, translation: &mut Translation, slots: u32) -> Result<bool, Unfit> {
+        let Form::Compiled(store) = &mut self.form else {
             return Ok(true);
         };
-        let Some(under_way) = job else {
-            return Ok(true);
+        let job = match &mut translation.0 {
+            Some((proof, job)) if *proof == self.verified.id() => job,
+            _ => return Err(Unfit::NotProved),
         };
         let (program, plan) = (self.verified.program(), self.verified.plan());
-        // SAFETY: `load` began the job here, with this program. Both it and its plan are the
-        // verified program's, which nothing else than `load` replaces, and the store is touched
-        // nowhere else.
-        let done = unsafe { store.step(under_way, &program, plan, slots) };
+        // SAFETY: the verifier gives each proof away once, so it was here that `load` began the
+        // job with this proof. Its program and plan are replaced by nothing but `load`, by which
+        // the proof is another one, and the store is touched nowhere else.
+        let done = unsafe { store.step(job, &program, plan, slots) };
         if done != Ok(false) {
-            *job = None;
+            translation.0 = None;
         }
         Ok(done?)
+    }
+}
+
+/// What is kept while a program is translated; one is enough for all that are so one after the other.
+pub struct Translation(Option<(ProofId, Job)>);
+
+impl Translation {
+    /// None is under way.
+    pub const IDLE: Translation = Translation(None);
+}
+
+impl fmt::Debug for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proof = self.0.as_ref().map(|(proof, _)| proof);
+        f.debug_tuple("Translation").field(&proof).finish()
     }
 }
 
@@ -254,6 +275,13 @@ impl Lent<'_> {
     }
 }
 
+/// True if the maps of an instance are those that a program was proved with, and there.
+fn are_declared(maps: &[MapView<'_>], environment: &Environment) -> bool {
+    let mut maps = maps.iter();
+    let mut declared = environment.maps.iter().flatten();
+    declared.all(|shape| maps.next().is_some_and(|map| map.is_whole(shape)))
+}
+
 /// One run of a program, from its entry to its end.
 #[derive(Debug)]
 pub struct Execution {
@@ -297,7 +325,7 @@ impl Execution {
         &mut self,
         program: &LoadedProgram,
         lent: Lent<'_>,
-        host: &mut HelperHost<'_>,
+        host: &mut HelperHost<'_, '_>,
         slice: u32,
     ) -> Outcome {
         let verified = &*program.verified;
@@ -307,15 +335,17 @@ impl Execution {
         if state.proof() != verified.id() {
             return unfit("it was started for another program");
         }
-        if !lent.suffices(verified.environment()) {
+        let environment = verified.environment();
+        if !lent.suffices(environment) || !are_declared(host.maps, environment) {
             return unfit("it was lent less memory than it declares");
         }
-        let mut memory = Memory::new()
+        let memory = Memory::new()
             .with_read(RegionId::Context, &self.context)
             .with_read(RegionId::Arguments, lent.args)
             .with_write(RegionId::Reply, lent.reply)
             .with_write(RegionId::Scratch, lent.scratch)
             .with_write(RegionId::Stack, &mut self.stack);
+        let mut memory = with_values(memory, host.maps);
         match &program.form {
             Form::Checked => {
                 let (program, plan) = (verified.program(), verified.plan());
@@ -329,7 +359,7 @@ impl Execution {
                 Some(decoded) => unsafe { run_proved(&decoded, state, &mut memory, host, slice) },
                 None => unfit("it was not decoded"),
             },
-            Form::Compiled { store, .. } => match store.get() {
+            Form::Compiled(store) => match store.get() {
                 // SAFETY: as above, with what was compiled.
                 Some(code) => unsafe { jit::run_proved(&code, state, &mut memory, host, slice) },
                 None => unfit("it was not compiled"),

@@ -9,15 +9,18 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 use ebpf::abi::VECTOR_ENTRY_BYTES;
 pub use ebpf::abi::{
     DPU_CRC32C, DPU_FIND, DPU_MEMCMP, DPU_MEMCPY, DPU_READ, DPU_READV, DPU_SIZE, GET_PRANDOM_U32,
-    HELPERS, KTIME_GET_NS, SIGNATURES,
+    HELPERS, KTIME_GET_NS, MAP_DELETE_ELEM, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, SIGNATURES,
 };
 use ebpf::{HelperResult, HelperSpec, Host, Memory, RegionId, Right};
 
 use crate::limits::VECTOR_MAX;
+use crate::maps::{self, MapView};
 use crate::objects::{Object, Placed};
 
 /// Error numbers that helpers return, as Linux numbers them.
 pub mod errno {
+    /// A map that the program may only read.
+    pub const EPERM: i64 = 1;
     /// No such entry.
     pub const ENOENT: i64 = 2;
     /// The drive failed.
@@ -46,9 +49,11 @@ pub type ReadPlan = heapless::Vec<PlannedRead, VECTOR_MAX>;
 
 /// The agent as one slice of one program sees it.
 #[derive(Debug)]
-pub struct HelperHost<'a> {
+pub struct HelperHost<'a, 'm> {
     /// The instance's objects by number; `None` where one was closed since.
     pub objects: &'a [Option<Object>],
+    /// The instance's maps by number; their values are in the program's memory.
+    pub maps: &'a mut [MapView<'m>],
     /// The turn's time, microseconds.
     pub now_us: u64,
     /// The invocation's random state; never 0.
@@ -65,7 +70,7 @@ const FIND_WEIGHT: u64 = 8;
 
 type Answer = Result<i64, i64>;
 
-impl HelperHost<'_> {
+impl HelperHost<'_, '_> {
     fn object(&self, number: u64) -> Result<&Object, i64> {
         let number = usize::try_from(number).map_err(|_| errno::EBADF)?;
         self.objects
@@ -161,7 +166,7 @@ impl HelperHost<'_> {
     }
 }
 
-impl Host for HelperHost<'_> {
+impl Host for HelperHost<'_, '_> {
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
         let [a, b, c, d, _] = args;
         match helper {
@@ -177,6 +182,11 @@ impl Host for HelperHost<'_> {
             DPU_CRC32C => answer(crc32c(memory, a as u32, b, c as u32)),
             KTIME_GET_NS => HelperResult::Return(self.now_us.saturating_mul(1_000) as i64),
             GET_PRANDOM_U32 => HelperResult::Return(i64::from(self.next_random())),
+            MAP_LOOKUP_ELEM => {
+                HelperResult::Return(maps::lookup(self.maps, a, b, memory).cast_signed())
+            }
+            MAP_UPDATE_ELEM => answer(maps::update(self.maps, args, memory).map(|()| 0)),
+            MAP_DELETE_ELEM => answer(maps::delete(self.maps, a, b, memory).map(|()| 0)),
             _ => HelperResult::Unknown,
         }
     }
@@ -186,7 +196,11 @@ impl Host for HelperHost<'_> {
     }
 
     /// A search pays for hay and needle, since both are walked, and for either more than a copy.
+    /// What is done to a map pays for its key, and an update for its value.
     fn cost_length(&self, helper: u32, args: &[u64; 5]) -> u64 {
+        if let MAP_LOOKUP_ELEM | MAP_UPDATE_ELEM | MAP_DELETE_ELEM = helper {
+            return maps::cost_bytes(self.maps, args[0], helper == MAP_UPDATE_ELEM);
+        }
         let spec = HELPERS.iter().find(|spec| spec.id == helper);
         let length = spec.map_or(0, |spec| spec.length(args));
         if helper == DPU_FIND {

@@ -23,6 +23,7 @@ use protocol::limits::ARGS_BYTES_MAX;
 use crate::execution::{Execution, Lent, LoadedProgram};
 use crate::helpers::{HelperHost, PlannedRead, ReadPlan, errno};
 use crate::limits::VECTOR_MAX;
+use crate::maps::MapView;
 use crate::objects::Object;
 
 /// Which slot of the invocation pool.
@@ -496,6 +497,7 @@ impl Invocations {
         index: InvocationIndex,
         program: &LoadedProgram,
         objects: &[Option<Object>],
+        maps: &mut [MapView<'_>],
         slice: u32,
         now_us: u64,
         dma: &mut D,
@@ -504,17 +506,18 @@ impl Invocations {
         let Some(invocation) = &mut self.slots[at] else {
             return Ran::Yielded;
         };
-        let mut host = HelperHost {
-            objects,
-            now_us,
-            random: &mut invocation.random,
-            plan: &mut invocation.plan,
-        };
         let (scratch, reply) = both(&mut invocation.scratch, &mut invocation.reply, dma);
         let lent = Lent {
             args: &self.args[at][..invocation.args_max],
             reply: shortened(reply, invocation.reply_max),
             scratch: shortened(scratch, invocation.scratch_bytes),
+        };
+        let mut host = HelperHost {
+            objects,
+            maps,
+            now_us,
+            random: &mut invocation.random,
+            plan: &mut invocation.plan,
         };
         match self.executions[at].run(program, lent, &mut host, slice) {
             Outcome::Exit { r0 } => Ran::Exit(r0 as i32),

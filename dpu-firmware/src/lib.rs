@@ -19,6 +19,8 @@ pub mod execution;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;
+mod map_requests;
+pub mod maps;
 pub mod net;
 pub mod objects;
 pub mod program_store;

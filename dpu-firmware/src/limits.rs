@@ -96,6 +96,16 @@ pub const INSTANCES_PER_CONNECTION: usize = 64;
 /// Pages of a slab by class: scratch and reply of an invocation come from these.
 pub const SLAB_CLASS_PAGES: [usize; 3] = [1, 4, 20];
 
+/// How many sizes of slabs for maps there are.
+pub const MAP_CLASSES: usize = 3;
+
+/// Bytes of a slab for maps by class: all maps of an instance lie in one of these, so the last is
+/// the most that an instance's maps may take.
+pub const MAP_CLASS_BYTES: [usize; MAP_CLASSES] = [4 * 1024, 32 * 1024, 256 * 1024];
+
+/// Bytes of maps laid out in one turn, beyond which no further frame is read.
+pub const MAP_BYTES_PER_TURN: usize = 128 * 1024;
+
 /// How much of everything one agent has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -127,6 +137,10 @@ pub struct Limits {
     pub objects: usize,
     /// Attached instances over all connections.
     pub instances: usize,
+    /// Slabs for maps of each class of [`MAP_CLASS_BYTES`].
+    pub map_slabs: [usize; MAP_CLASSES],
+    /// Initial bytes that the maps and globals of a program may have.
+    pub initial_bytes: usize,
 }
 
 /// For a board that gives the agent 64 MiB.
@@ -136,7 +150,7 @@ pub const SMALL: Limits = Limits {
     send_bytes: 24 * 1024,
     requests: 2_048,
     credits_per_connection_max: 128,
-    data_pages: 5_888,
+    data_pages: 5_312,
     invocations: 512,
     invocations_per_connection: 64,
     slabs: [512, 192, 160],
@@ -145,6 +159,8 @@ pub const SMALL: Limits = Limits {
     uploads: 8,
     objects: 1_024,
     instances: 512,
+    map_slabs: [160, 24, 2],
+    initial_bytes: 4 * 1024,
 };
 
 /// For a board (or a laptop) that gives the agent 1 GiB.
@@ -158,11 +174,13 @@ pub const LARGE: Limits = Limits {
     invocations: 4_096,
     invocations_per_connection: 128,
     slabs: [6_144, 2_560, 1_408],
-    programs: 1_024,
+    programs: 512,
     code_bytes: 112 * 1024,
     uploads: 64,
     objects: 16_384,
     instances: 8_192,
+    map_slabs: [3_072, 1_056, 80],
+    initial_bytes: 16 * 1024,
 };
 
 /// Bytes an agent costs beside its pools: itself, the driver's slots, what is there once.
@@ -206,6 +224,14 @@ impl Limits {
             + self.slabs[2] * SLAB_CLASS_PAGES[2]
     }
 
+    /// Bytes of every slab for maps together.
+    #[must_use]
+    pub const fn map_bytes(&self) -> usize {
+        self.map_slabs[0] * MAP_CLASS_BYTES[0]
+            + self.map_slabs[1] * MAP_CLASS_BYTES[1]
+            + self.map_slabs[2] * MAP_CLASS_BYTES[2]
+    }
+
     /// Pages that payloads of all connections may hold at once: what the byte credits are
     /// backed by.
     #[must_use]
@@ -234,10 +260,11 @@ impl Limits {
             + self.requests * REQUEST_BYTES
             + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
             + self.invocations * INVOCATION_BYTES
-            + self.programs * (PROGRAM_BYTES + form_bytes_max(self.code_bytes))
+            + self.programs * (PROGRAM_BYTES + form_bytes_max(self.code_bytes) + self.initial_bytes)
             + self.uploads * UPLOAD_BYTES
             + self.objects * OBJECT_BYTES
             + self.instances * INSTANCE_BYTES
+            + self.map_bytes()
     }
 
     /// Whether what every connection is promised fits into the pools.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use nvme_model::driver::{Lba, NamespaceId};
 
 use crate::limits::OBJECTS_PER_CONNECTION;
+use crate::maps::MapSlab;
 use crate::program_store::ProgramIndex;
 use crate::request::Blocks;
 use crate::session::ConnectionIndex;
@@ -82,6 +83,8 @@ pub struct Instance {
     pub read_budget: u32,
     /// Invocations that exist or wait to.
     pub calls: u32,
+    /// Where its maps lie, if it has any.
+    pub maps: Option<MapSlab>,
 }
 
 /// An object as the wire names it.

@@ -18,11 +18,12 @@ use protocol::limits::NAME_BYTES_MAX;
 use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
-use crate::execution::{ExecutionConfig, LoadedProgram, Unfit};
+use crate::execution::{ExecutionConfig, LoadedProgram, Translation, Unfit};
 use crate::helpers::HELPERS;
 use crate::limits::{
     DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES, TRANSLATION_QUANTUM_SLOTS,
 };
+use crate::maps::{MapsRefused, ProgramMaps};
 use crate::request::RequestIndex;
 use crate::session::ConnectionIndex;
 use nvme_model::seam::PAGE_BYTES;
@@ -47,6 +48,8 @@ pub enum NotLoaded {
     Image(ImageError),
     /// The code is not sound in its structure.
     Refused(Refusal),
+    /// Its maps cannot be had.
+    Maps(MapsRefused),
     /// The code could not be proved safe.
     Unproved(verifier::Refusal),
     /// It could, but for accesses that must be checked, and was to be loaded strictly.
@@ -75,6 +78,7 @@ pub struct StoredProgram {
     /// How often it was called.
     pub calls: u64,
     loaded: LoadedProgram,
+    maps: ProgramMaps,
 }
 
 impl StoredProgram {
@@ -83,6 +87,12 @@ impl StoredProgram {
     pub const fn loaded(&self) -> &LoadedProgram {
         &self.loaded
     }
+
+    /// The maps that each instance gets.
+    #[must_use]
+    pub const fn maps(&self) -> &ProgramMaps {
+        &self.maps
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +100,7 @@ struct Slot {
     generation: u16,
     program: Option<StoredProgram>,
     /// Where the next program of this slot goes.
-    spare: Option<LoadedProgram>,
+    spare: Option<(LoadedProgram, ProgramMaps)>,
 }
 
 /// An upload under way.
@@ -149,7 +159,9 @@ pub struct ProgramStore {
     verifier: Box<Verifier<Box<[Kept]>>>,
     /// The code that is about to be proved.
     code: Box<[u64]>,
+    translation: Translation,
     isolation: Isolation,
+    initial_bytes_max: usize,
 }
 
 impl ProgramStore {
@@ -160,10 +172,11 @@ impl ProgramStore {
         let (programs, uploads) = (limits.programs, limits.uploads);
         let slots: Option<Vec<Slot>> = (0..programs)
             .map(|_| {
+                let loaded = LoadedProgram::empty(execution.engine, limits.code_bytes)?;
                 Some(Slot {
                     generation: 1,
                     program: None,
-                    spare: Some(LoadedProgram::empty(execution.engine, limits.code_bytes)?),
+                    spare: Some((loaded, ProgramMaps::empty(limits.initial_bytes))),
                 })
             })
             .collect();
@@ -185,7 +198,9 @@ impl ProgramStore {
                 vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice(),
             )),
             code: vec![0; CODE_SLOTS_MAX].into_boxed_slice(),
+            translation: Translation::IDLE,
             isolation: execution.isolation,
+            initial_bytes_max: limits.initial_bytes,
         })
     }
 
@@ -343,7 +358,9 @@ impl ProgramStore {
         }
         let code = &self.code[..slots];
         let checked = check_image(&image, code, &HELPERS).map_err(NotLoaded::Refused)?;
-        let environment = ebpf::abi::environment(image.header());
+        ProgramMaps::check(&image, self.initial_bytes_max).map_err(NotLoaded::Maps)?;
+        let environment =
+            ebpf::abi::environment(&image).map_err(|error| NotLoaded::Maps(error.into()))?;
         self.verifier
             .start(code, &checked, entries(&image), environment)
             .map_err(NotLoaded::Unproved)?;
@@ -352,13 +369,17 @@ impl ProgramStore {
 
     /// Puts what was proved of an upload where the engine can translate it.
     fn begin_translation(&mut self, at: usize) -> Result<(), NotLoaded> {
-        if let (Some(upload), Some(verified)) = (&self.uploads[at], self.verifier.verified()) {
+        let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
+        if let Some(verified) = self.verifier.verified() {
             allowed(upload, verified)?;
         }
         let index = self.free_slot().ok_or(NotLoaded::Full)?;
         let spare = self.slots[index].spare.as_mut().ok_or(NotLoaded::Full)?;
-        spare
-            .load(&mut self.verifier, self.isolation)
+        let (loaded, maps) = spare;
+        maps.keep(&image(upload, &self.buffers[at])?)
+            .map_err(NotLoaded::Maps)?;
+        loaded
+            .load(&mut self.verifier, self.isolation, &mut self.translation)
             .map_err(NotLoaded::Unfit)?;
         self.proving = Some(Proving {
             upload: at,
@@ -370,22 +391,23 @@ impl ProgramStore {
     /// Takes the translation under way a quantum further, and keeps the program when it is done.
     fn translate(&mut self, at: usize, index: usize) -> Result<Option<ProgramIndex>, NotLoaded> {
         let slot = &mut self.slots[index];
-        let spare = slot.spare.as_mut().ok_or(NotLoaded::Full)?;
-        if !spare
-            .translate(TRANSLATION_QUANTUM_SLOTS)
+        let (loaded, _) = slot.spare.as_mut().ok_or(NotLoaded::Full)?;
+        if !loaded
+            .translate(&mut self.translation, TRANSLATION_QUANTUM_SLOTS)
             .map_err(NotLoaded::Unfit)?
         {
             return Ok(None);
         }
         let upload = self.uploads[at].as_ref().ok_or(NotLoaded::Full)?;
         let header = *image(upload, &self.buffers[at])?.header();
-        slot.program = slot.spare.take().map(|loaded| StoredProgram {
+        slot.program = slot.spare.take().map(|(loaded, maps)| StoredProgram {
             name: upload.name.clone(),
             digest: upload.digest,
             header,
             instances: 0,
             calls: 0,
             loaded,
+            maps,
         });
         self.used += 1;
         self.peak = self.peak.max(self.used);
@@ -449,7 +471,7 @@ impl ProgramStore {
         {
             return false;
         }
-        slot.spare = slot.program.take().map(|program| program.loaded);
+        slot.spare = slot.program.take().map(|it| (it.loaded, it.maps));
         slot.generation = slot.generation.wrapping_add(1).max(1);
         self.used -= 1;
         true
@@ -521,9 +543,6 @@ const _: () = {
 
 /// What an image may declare and this agent cannot run, said before it is tried.
 fn supported(image: &Image<'_>) -> Result<(), NotLoaded> {
-    if image.header().maps > 0 {
-        return Err(NotLoaded::Unsupported("maps are not offered by this agent"));
-    }
     if image.entry(EntryKind::Call).is_none() {
         return Err(NotLoaded::Unsupported(
             "the program has no entry SEC(\"dpu/call\")",

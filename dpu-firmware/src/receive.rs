@@ -13,7 +13,7 @@ use protocol::{
 };
 
 use crate::agent::Agent;
-use crate::limits::{FRAMES_PER_TURN, FRAMES_PER_VISIT};
+use crate::limits::{FRAMES_PER_TURN, FRAMES_PER_VISIT, MAP_BYTES_PER_TURN};
 use crate::net::PacketDevice;
 use crate::request::{Answer, Event, RequestIndex, State, Work};
 use crate::session::{CREDIT_BYTES, ConnectionIndex, Incoming, Phase, Sink, payload_cost_bytes};
@@ -46,7 +46,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let mut frames = FRAMES_PER_TURN;
         // Each visit reads a frame or takes a connection out of the ring, mostly.
         for _ in 0..self.readable.len() + FRAMES_PER_TURN {
-            if frames == 0 {
+            if frames == 0 || self.maps_laid_out >= MAP_BYTES_PER_TURN {
                 return;
             }
             let Some(slot) = self.readable.pop() else {
@@ -60,6 +60,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// there may be more; how many were read.
     fn visit(&mut self, index: ConnectionIndex, frames: usize) -> usize {
         for served in 0..frames {
+            if self.maps_laid_out >= MAP_BYTES_PER_TURN {
+                self.readable.push(index.0);
+                return frames;
+            }
             if self.serve(index) == Served::Starved {
                 self.finish_if_done(index);
                 return served;

@@ -219,6 +219,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 let after = *after;
                 self.encode_programs(header, after)
             }
+            Answer::Maps(asked) => {
+                let (asked, owner) = (*asked, slot.connection);
+                self.encode_maps(header, owner, asked)
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use protocol::{ErrorBody, Kind, RequestId, Status};
 
 use crate::invocation::InvocationIndex;
 use crate::limits::INLINE_PAYLOAD_BYTES;
+use crate::map_requests::AskedMaps;
 use crate::objects::{InstanceIndex, Placed};
 use crate::session::ConnectionIndex;
 
@@ -168,6 +169,8 @@ pub enum Answer {
         /// List programs after this id.
         after: u32,
     },
+    /// To Maps, MapDump and MapGet: gathered when it is sent.
+    Maps(AskedMaps),
 }
 
 /// One request.

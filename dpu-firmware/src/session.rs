@@ -14,7 +14,9 @@ use protocol::checksum::Checksum;
 use protocol::limits::CREDITS_MIN;
 use protocol::{Features, RequestId, Status};
 
-use crate::limits::{INLINE_PAYLOAD_BYTES, PAYLOAD_PAGES_PER_CONNECTION, SLAB_CLASS_PAGES};
+use crate::limits::{
+    INLINE_PAYLOAD_BYTES, MAP_CLASSES, PAYLOAD_PAGES_PER_CONNECTION, SLAB_CLASS_PAGES,
+};
 use crate::net::ConnectionId;
 use crate::program_store::UploadIndex;
 use crate::queue::Queue;
@@ -129,6 +131,8 @@ pub struct Connection {
     pub read_pages: u32,
     /// Slabs of each class that its calls hold, running or waiting to be sent.
     pub slabs: [u16; SLAB_CLASS_PAGES.len()],
+    /// Slabs for maps of each class that its instances hold.
+    pub map_slabs: [u16; MAP_CLASSES],
     /// Since when replies wait without any of it being sent, microseconds.
     pub stalled_since_us: Option<u64>,
 }
@@ -171,6 +175,7 @@ impl Connection {
             overdrawn: 0,
             read_pages: 0,
             slabs: [0; SLAB_CLASS_PAGES.len()],
+            map_slabs: [0; MAP_CLASSES],
             stalled_since_us: None,
         }
     }

@@ -8,7 +8,8 @@
 use protocol::limits::IO_BYTES_MAX;
 
 use crate::limits::{
-    INSTANCES_PER_CONNECTION, Limits, OBJECTS_PER_CONNECTION, READ_PAGES_MIN, SLAB_CLASS_PAGES,
+    INSTANCES_PER_CONNECTION, Limits, MAP_CLASSES, OBJECTS_PER_CONNECTION, READ_PAGES_MIN,
+    SLAB_CLASS_PAGES,
 };
 use nvme_model::seam::PAGE_BYTES;
 
@@ -26,6 +27,9 @@ const OBJECTS: usize = 8;
 
 /// Instances that a connection is promised.
 const INSTANCES: usize = 4;
+
+/// Slabs for maps of each class that a connection is promised.
+const MAP_SLABS: usize = 2;
 
 /// One pool, divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +101,8 @@ pub struct Shares {
     pub objects: Share,
     /// Attached instances.
     pub instances: Share,
+    /// Slabs for maps of each class.
+    pub map_slabs: [Share; MAP_CLASSES],
 }
 
 impl Shares {
@@ -111,6 +117,7 @@ impl Shares {
             invocations: divide(limits.invocations, INVOCATIONS, 1),
             objects: divide(limits.objects, OBJECTS, OBJECTS_PER_CONNECTION),
             instances: divide(limits.instances, INSTANCES, INSTANCES_PER_CONNECTION),
+            map_slabs: limits.map_slabs.map(|slabs| divide(slabs, MAP_SLABS, 1)),
         }
     }
 }
@@ -203,6 +210,7 @@ mod tests {
             assert_eq!(shares.invocations.promise(), INVOCATIONS);
             assert_eq!(shares.objects.promise(), OBJECTS);
             assert_eq!(shares.instances.promise(), INSTANCES);
+            assert_eq!(shares.map_slabs[0].promise(), MAP_SLABS);
         }
         let small = Shares::new(&SMALL);
         assert!(small.slabs.iter().all(|share| share.promise() == SLABS));

@@ -8,7 +8,7 @@ use protocol::message::{
 use protocol::{EncodeError, Header, encode_head};
 
 use crate::agent::Agent;
-use crate::limits::{INSTRUCTION_BUDGET_MAX, READ_BUDGET_MAX, SLAB_CLASS_PAGES};
+use crate::limits::{INSTRUCTION_BUDGET_MAX, MAP_CLASSES, READ_BUDGET_MAX, SLAB_CLASS_PAGES};
 use crate::net::PacketDevice;
 use crate::session::CREDIT_BYTES;
 use nvme_model::seam::PAGE_BYTES;
@@ -108,6 +108,8 @@ const fn driver_counters(counters: &DriverCounters) -> [(&'static str, u64); 15]
 
 const SLAB_NAMES: [&str; SLAB_CLASS_PAGES.len()] = ["slabs_4k", "slabs_16k", "slabs_80k"];
 
+const MAP_NAMES: [&str; MAP_CLASSES] = ["maps_4k", "maps_32k", "maps_256k"];
+
 impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// Every pool by its name on the wire: used, peak, total.
     pub fn pools(&self) -> impl Iterator<Item = (&'static str, usize, usize, usize)> + '_ {
@@ -172,7 +174,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             let counts = self.slabs.counts(class)?;
             Some((*name, counts.used, counts.peak, counts.total))
         });
-        first.into_iter().chain(slabs)
+        let maps = MAP_NAMES.iter().enumerate().filter_map(|(class, name)| {
+            let (used, peak, total) = self.map_pool.counts(class)?;
+            Some((*name, used, peak, total))
+        });
+        first.into_iter().chain(slabs).chain(maps)
     }
 
     pub(crate) fn encode_stats(&mut self, header: &mut Header) -> Result<usize, EncodeError> {
@@ -276,7 +282,7 @@ mod tests {
         let driver = driver_counters(&DriverCounters::default());
         let count = Counters::default().named().count() + driver.len();
         assert!(count <= protocol::limits::COUNTERS_MAX, "{count}");
-        assert!(9 + SLAB_NAMES.len() <= protocol::limits::POOLS_MAX);
+        assert!(9 + SLAB_NAMES.len() + MAP_NAMES.len() <= protocol::limits::POOLS_MAX);
         let counters = Counters::default();
         let names = counters.named().chain(driver);
         for (name, _) in names {

@@ -4,6 +4,7 @@
 //! must hold to its end it gets here or in `calls.rs`, together or not at all; what it can
 //! do without for a while (pages for a read, a command slot) it queues for.
 
+use ebpf::MapOpError;
 use nvme_model::driver::{DriverState, NamespaceId};
 use nvme_model::seam::{Device, PAGE_BYTES};
 use protocol::limits::FRAME_PAYLOAD_BYTES_MAX;
@@ -19,6 +20,7 @@ use crate::limits::{
     INLINE_PAYLOAD_BYTES, INSTANCES_PER_CONNECTION, INSTRUCTION_BUDGET_MAX, OBJECTS_PER_CONNECTION,
     READ_BUDGET_MAX, UPLOAD_CROWDED_US_MAX, UPLOAD_IDLE_CROWDED_US,
 };
+use crate::map_requests::map_verdict;
 use crate::net::PacketDevice;
 use crate::objects::{Instance, InstanceIndex, Object, ObjectId};
 use crate::program_store::{Name, UploadIndex};
@@ -57,6 +59,8 @@ pub enum Refused {
     Misaligned(u32),
     /// The body decodes, and makes no sense.
     Senseless(&'static str),
+    /// A map has something against it.
+    Map(MapOpError),
     /// The program needs more objects than were named.
     TooFewObjects {
         /// It needs.
@@ -77,6 +81,7 @@ impl Refused {
                 (Status::Misaligned, ErrorBody::Misaligned { block_bytes })
             }
             Refused::Senseless(why) => (Status::BadBody, ErrorBody::other(format_args!("{why}"))),
+            Refused::Map(error) => map_verdict(error),
             Refused::TooFewObjects { needed, named } => (
                 Status::BadBody,
                 ErrorBody::other(format_args!(
@@ -132,6 +137,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Kind::Detach => self.begin_detach(owner, &decode_body(body)?),
             Kind::Call => self.begin_call(owner, request, &decode_body(body)?, payload),
             Kind::Unload => self.begin_unload(&decode_body(body)?),
+            Kind::Maps => self.begin_maps(owner, &decode_body(body)?),
+            Kind::MapDump => self.begin_map_dump(owner, &decode_body(body)?),
+            Kind::MapGet => self.begin_map_get(owner, &decode_body(body)?),
+            Kind::MapSet => self.begin_map_set(owner, &decode_body(body)?),
+            Kind::MapDelete => self.begin_map_delete(owner, &decode_body(body)?),
             Kind::Stats => {
                 decode_body::<protocol::message::StatsRequest>(body)?;
                 Ok(Begun::Answer(Answer::Stats))
@@ -394,6 +404,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         if !self.shares.instances.may_enter(held, free) {
             return Err(Status::PoolExhausted.into());
         }
+        let maps = self.take_maps(owner, index)?;
         let instance = Instance {
             program: index,
             objects,
@@ -401,6 +412,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             instruction_budget: budget,
             read_budget: reads,
             calls: 0,
+            maps,
         };
         let id = self
             .instances
@@ -437,6 +449,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             return;
         };
         debug_assert_eq!(instance.calls, 0);
+        self.give_maps(owner, instance.maps);
         let held = &mut self.connections[owner].instances;
         *held -= 1;
         self.shares.instances.gave(usize::from(*held), 1);

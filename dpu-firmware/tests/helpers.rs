@@ -1,11 +1,17 @@
 //! Helpers keep to what the verifier is told of them: a proof is worth no more than that.
 
-use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
+use dpu_firmware::helpers::{HELPERS, HelperHost, MAP_UPDATE_ELEM, ReadPlan, SIGNATURES};
+use dpu_firmware::maps::{ProgramMaps, with_values};
 use dpu_firmware::objects::Object;
+use ebpf::maps::{BPF_F_RDONLY_PROG, HashSeed};
 use ebpf::verifier::{Argument, HelperSignature, Length, Returns};
-use ebpf::{HelperResult, Host, Memory, RegionId};
+use ebpf::{
+    EntryKind, HelperResult, Host, Image, ImageBuilder, MapIndex, MapKind, MapSpec, Memory,
+    RegionId,
+};
 use nvme_model::driver::NamespaceId;
 use proptest::prelude::*;
+use zerocopy::IntoBytes;
 
 const SCRATCH_BYTES: usize = 512;
 const REPLY_BYTES: usize = 64;
@@ -47,7 +53,36 @@ impl Regions {
     }
 }
 
-/// Addresses in and around the regions, lengths, and anything.
+const VALUE_BYTES: u32 = 12;
+const STRIDE: u32 = 16;
+const ENTRIES: u32 = 4;
+
+/// A map of each kind, and one that programs may only read.
+fn maps() -> ProgramMaps {
+    let mut image = ImageBuilder::new().entry(EntryKind::Call, 0).code(&[0x95]);
+    let kinds = MapKind::ALL.map(|kind| (kind, 0));
+    for (kind, flags) in kinds
+        .into_iter()
+        .chain([(MapKind::Array, BPF_F_RDONLY_PROG)])
+    {
+        let spec = MapSpec {
+            kind: kind as u32,
+            key_bytes: 4,
+            value_bytes: VALUE_BYTES,
+            entries_max: ENTRIES,
+            flags,
+            initial_bytes: 0,
+        };
+        image = image.map(spec, &[]);
+    }
+    let image = image.build().expect("it is an image");
+    let mut maps = ProgramMaps::empty(0);
+    let image = Image::parse(&image).expect("it is an image");
+    maps.keep(&image).expect("they fit");
+    maps
+}
+
+/// Addresses in and around the regions, lengths, maps, and anything.
 fn argument() -> impl Strategy<Value = u64> {
     let region = prop_oneof![
         Just(RegionId::Context),
@@ -55,8 +90,10 @@ fn argument() -> impl Strategy<Value = u64> {
         Just(RegionId::Reply),
         Just(RegionId::Scratch),
         Just(RegionId::Data),
+        (0..5_u32).prop_map(|map| RegionId::Map(MapIndex::new(map).unwrap())),
     ];
     prop_oneof![
+        4 => (0..5_u32).prop_map(|map| MapIndex::new(map).unwrap().handle()),
         4 => (region, 0..600_u32).prop_map(|(region, at)| Memory::address(region, at)),
         4 => 0..80_u64,
         1 => Just(4096),
@@ -109,13 +146,34 @@ proptest! {
         let mut before = regions.clone();
         let (mut random, mut plan) = (u64::from(seed), ReadPlan::new());
         let objects = [Some(OBJECT), None];
+        let program_maps = maps();
+        let mut words = vec![0_u64; program_maps.bytes() / 8];
+        let slab = words.as_mut_bytes();
+        program_maps.lay_out(slab, || HashSeed([seed; 16]));
+        let mut views = program_maps.open(slab);
+        let mut memory = with_values(regions.memory(), &mut views);
         let mut host = HelperHost {
             objects: &objects,
+            maps: &mut views,
             now_us: 1 << 60,
             random: &mut random,
             plan: &mut plan,
         };
-        let result = host.call(signature.id, args, &mut regions.memory());
+        // One key is there.
+        if let Ok(first) = memory.write(Memory::address(RegionId::Scratch, 0), 4) {
+            first.copy_from_slice(&[1, 0, 0, 0]);
+        }
+        let first = Memory::address(RegionId::Scratch, 0);
+        for map in 0..3 {
+            let map = MapIndex::new(map).unwrap().handle();
+            let put = host.call(MAP_UPDATE_ELEM, [map, first, first, 0, 0], &mut memory);
+            prop_assert_eq!(put, HelperResult::Return(0));
+        }
+        before.scratch[..4].copy_from_slice(&[1, 0, 0, 0]);
+        let read_only = RegionId::Map(MapIndex::new(3).unwrap());
+        let result = host.call(signature.id, args, &mut memory);
+        prop_assert!(memory.region(read_only).iter().all(|&byte| byte == 0));
+        drop(memory);
 
         let ranges = writable(signature, &args);
         forget(&mut before, &ranges);
@@ -123,12 +181,21 @@ proptest! {
         forget(&mut after, &ranges);
         prop_assert_eq!(before, after, "it wrote where it may not");
         match result {
-            HelperResult::Return(value) => {
-                let Returns::Number { min, max } = signature.returns else {
-                    return Err(TestCaseError::fail("it returns no number"));
-                };
-                prop_assert!((min..=max).contains(&value), "{value} is none of {min} to {max}");
-            }
+            HelperResult::Return(value) => match signature.returns {
+                Returns::Number { min, max } => {
+                    prop_assert!((min..=max).contains(&value), "{value} is none of {min} to {max}");
+                }
+                Returns::MapValue(argument) => {
+                    let map = MapIndex::of_handle(args[usize::from(argument)]);
+                    let is_there = map.is_some_and(|map| {
+                        let places = (0..ENTRIES).map(|at| at * STRIDE);
+                        places
+                            .map(|at| Memory::address(RegionId::Map(map), at).cast_signed())
+                            .any(|place| place == value)
+                    });
+                    prop_assert!(value == 0 || is_there, "{value:#x} is no value's address");
+                }
+            },
             HelperResult::Wait => {
                 // What the drive will write lies in scratch; the agent answers 0 or an errno.
                 prop_assert!(!plan.is_empty());

@@ -4,7 +4,8 @@
 //! can reach it. What the helpers do is the agent's affair.
 
 use crate::host::HelperSpec;
-use crate::image::ImageHeader;
+use crate::image::Image;
+use crate::maps::MapError;
 use crate::memory::RegionId;
 use crate::verifier::{
     Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Length, Returns,
@@ -32,8 +33,16 @@ pub const KTIME_GET_NS: u32 = 5;
 /// `u32 bpf_get_prandom_u32(void)`, as in Linux.
 pub const GET_PRANDOM_U32: u32 = 7;
 
-/// What a program may call, and which argument is the length it pays for.
-pub const HELPERS: [HelperSpec; 9] = [
+/// `void *bpf_map_lookup_elem(map, key)`, as in Linux.
+pub const MAP_LOOKUP_ELEM: u32 = 1;
+/// `long bpf_map_update_elem(map, key, value, flags)`, as in Linux.
+pub const MAP_UPDATE_ELEM: u32 = 2;
+/// `long bpf_map_delete_elem(map, key)`, as in Linux.
+pub const MAP_DELETE_ELEM: u32 = 3;
+
+/// What a program may call, and which argument is the length it pays for. Helpers of maps pay for
+/// their map's keys and values, whose length the host knows.
+pub const HELPERS: [HelperSpec; 12] = [
     HelperSpec {
         id: DPU_READ,
         name: "dpu_read",
@@ -77,6 +86,21 @@ pub const HELPERS: [HelperSpec; 9] = [
     HelperSpec {
         id: GET_PRANDOM_U32,
         name: "bpf_get_prandom_u32",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_LOOKUP_ELEM,
+        name: "bpf_map_lookup_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_UPDATE_ELEM,
+        name: "bpf_map_update_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_DELETE_ELEM,
+        name: "bpf_map_delete_elem",
         length_arg: None,
     },
 ];
@@ -161,17 +185,13 @@ pub const SIGNATURES: [HelperSignature; HELPERS.len()] = {
                 max: u32::MAX as i64,
             },
         },
+        MAP_SIGNATURES[0],
+        MAP_SIGNATURES[1],
+        MAP_SIGNATURES[2],
     ]
 };
 
-/// `void *bpf_map_lookup_elem(map, key)`, as in Linux.
-pub const MAP_LOOKUP_ELEM: u32 = 1;
-/// `long bpf_map_update_elem(map, key, value, flags)`, as in Linux.
-pub const MAP_UPDATE_ELEM: u32 = 2;
-/// `long bpf_map_delete_elem(map, key)`, as in Linux.
-pub const MAP_DELETE_ELEM: u32 = 3;
-
-/// As [`SIGNATURES`], those that are about maps.
+/// Those of [`SIGNATURES`] that are about maps.
 pub const MAP_SIGNATURES: [HelperSignature; 3] = {
     use Argument::{Map, MapKey, MapValue, Number, Unused};
     let changed = Map { changes: true };
@@ -218,7 +238,9 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
 
 /// What the verifier is told of a program that runs against this ABI: the same by the agent before
 /// it runs one and by whoever wants to know beforehand.
-#[must_use]
-pub const fn environment(header: &ImageHeader) -> Environment {
-    Environment::new(header, CONTEXT_LAYOUT, &SIGNATURES)
+///
+/// # Errors
+/// A map that cannot be.
+pub fn environment(image: &Image<'_>) -> Result<Environment, MapError> {
+    Environment::of_image(image, CONTEXT_LAYOUT, &SIGNATURES)
 }

@@ -20,10 +20,10 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::limits::{
-    ARGS_BYTES_MAX, CODE_SLOTS_MAX, IMAGE_BYTES_MAX, MAP_BYTES_MAX, MAPS_MAX, OBJECTS_MAX,
-    REPLY_BYTES_MAX, SCAN_UNIT_BYTES_MAX, SCAN_UNIT_BYTES_MIN, SCRATCH_BYTES_MAX,
-    SCRATCH_ZERO_BYTES_MAX,
+    ARGS_BYTES_MAX, CODE_SLOTS_MAX, IMAGE_BYTES_MAX, MAPS_MAX, OBJECTS_MAX, REPLY_BYTES_MAX,
+    SCAN_UNIT_BYTES_MAX, SCAN_UNIT_BYTES_MIN, SCRATCH_BYTES_MAX, SCRATCH_ZERO_BYTES_MAX,
 };
+use crate::maps::{MapError, MapShape};
 
 /// The first four bytes.
 pub const MAGIC: [u8; 4] = *b"OBPF";
@@ -163,6 +163,8 @@ pub enum ImageError {
         /// The kind.
         kind: EntryKind,
     },
+    /// A map that cannot be.
+    Map(MapError),
     /// There is no entry that could be run: neither a call nor a scan.
     NoEntry,
     /// A finish without a scan.
@@ -192,6 +194,7 @@ impl fmt::Display for ImageError {
             ImageError::EntryTwice { kind } => {
                 write!(f, "there are two entries {}", kind.section())
             }
+            ImageError::Map(error) => error.fmt(f),
             ImageError::NoEntry => f.write_str("there is neither a call nor a scan entry"),
             ImageError::FinishWithoutScan => f.write_str("there is a finish entry but no scan"),
         }
@@ -341,28 +344,7 @@ impl<'a> Image<'a> {
         let mut initial = 0;
         for record in self.maps {
             let spec = map_spec(record);
-            let entries = u64::from(spec.entries_max);
-            for (what, value) in [
-                ("the entries of a map", entries),
-                ("the bytes of a map's value", u64::from(spec.value_bytes)),
-            ] {
-                if value == 0 {
-                    return Err(ImageError::Value { what, value });
-                }
-            }
-            let max = u64::from(MAP_BYTES_MAX);
-            let values = u64::from(spec.value_bytes) * entries;
-            limit(
-                "the bytes of a map's keys",
-                u64::from(spec.key_bytes) * entries,
-                max,
-            )?;
-            limit("the bytes of a map's values", values, max)?;
-            limit(
-                "the initial bytes of a map",
-                u64::from(spec.initial_bytes),
-                values,
-            )?;
+            MapShape::of(&spec).map_err(ImageError::Map)?;
             initial += u64::from(spec.initial_bytes);
         }
         if initial == u64::from(self.header.initial_bytes) {

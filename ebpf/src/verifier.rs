@@ -20,6 +20,11 @@
 mod arithmetic;
 mod branch;
 mod calls;
+#[cfg(feature = "canary")]
+pub mod canary;
+#[cfg(not(feature = "canary"))]
+#[allow(dead_code, unreachable_pub)] // Nobody takes a rule out.
+mod canary;
 mod compare;
 mod environment;
 mod fixpoint;

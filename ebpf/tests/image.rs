@@ -20,7 +20,7 @@ fn the_layout_is_as_documented() {
         key_bytes: 4,
         value_bytes: 3,
         entries_max: 1,
-        flags: 9,
+        flags: 128,
         initial_bytes: 0,
     };
     let builder = minimal()
@@ -41,7 +41,7 @@ fn the_layout_is_as_documented() {
         &[0; 16],
         &[1, 0, 0, 0, 0, 0, 0, 0],
         &[
-            2, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0,
+            2, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 128, 0, 0, 0, 3, 0, 0, 0,
         ],
         &[0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0],
         b"xyz",
@@ -142,7 +142,7 @@ fn maps_make_sense() {
     let over = minimal().map(spec, &[0; 17]);
     assert_eq!(
         words(&over),
-        "the initial bytes of a map is 17, and 16 is the most there may be"
+        "the initial bytes of a map are 17, and 16 is the most there may be"
     );
     let none = minimal().map(
         MapSpec {
@@ -151,7 +151,7 @@ fn maps_make_sense() {
         },
         &[],
     );
-    assert_eq!(words(&none), "the entries of a map may not be 0");
+    assert_eq!(words(&none), "the number of entries of a map may not be 0");
     let huge = minimal().map(
         MapSpec {
             entries_max: u32::MAX,
@@ -160,7 +160,25 @@ fn maps_make_sense() {
         },
         &[],
     );
-    assert!(words(&huge).starts_with("the bytes of a map's keys is 17179869180"));
+    assert!(words(&huge).starts_with("the bytes of all keys of a map are 17179869180"));
+    for (kind, flags, wanted) in [
+        (
+            3,
+            0,
+            "there are no maps of type 3, only hash (1), array (2) and LRU hash (9)",
+        ),
+        (2, 4, "a map of type array cannot have the flags 0x4"),
+    ] {
+        let other = minimal().map(
+            MapSpec {
+                kind,
+                flags,
+                ..spec
+            },
+            &[],
+        );
+        assert_eq!(words(&other), wanted);
+    }
     let many = (0..17).fold(minimal(), |builder, _| builder.map(spec, &[]));
     assert_eq!(
         words(&many),

@@ -699,3 +699,163 @@ proptest! {
         }
     }
 }
+
+/// Registers of idioms: few, so that they coincide.
+fn few() -> impl Strategy<Value = u8> {
+    0..5_u8
+}
+
+/// A number that matters somewhere.
+fn telling() -> impl Strategy<Value = i32> {
+    prop_oneof![
+        4 => prop::sample::select(vec![-128, -2, -1, 0, 1, 2, 127, 128, 255, 0xffff, i32::MIN, i32::MAX]),
+        1 => any::<i32>(),
+    ]
+}
+
+/// One operation on registers: an opcode of arithmetic and what goes with it.
+fn operation() -> impl Strategy<Value = u64> {
+    let codes = prop::sample::select(vec![
+        0x00, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0, 0xc0_u8,
+    ]);
+    let src = prop_oneof![6 => few(), 1 => Just(10)];
+    let class = prop::sample::select(vec![4, 7_u8]);
+    (codes, class, any::<bool>(), few(), src, telling()).prop_map(
+        |(code, class, by_register, dst, src, imm)| {
+            if by_register {
+                Slot::new(code | class | 8, dst, src, 0, 0).0
+            } else {
+                Slot::new(code | class, dst, 0, 0, imm).0
+            }
+        },
+    )
+}
+
+/// Instructions in an order that the compiler looks for, or just misses.
+fn idiom() -> impl Strategy<Value = Vec<u64>> {
+    let reg = |opcode: u8, dst: u8, src: u8| Slot::new(opcode, dst, src, 0, 0).0;
+    let imm = |opcode: u8, dst: u8, imm: i32| Slot::new(opcode, dst, 0, 0, imm).0;
+    let width = prop::sample::select(vec![4, 7_u8]);
+    let count = prop_oneof![prop::sample::select(vec![8, 16, 24, 32, 48, 56]), 0..64_i32];
+    let sum = (width.clone(), few(), few(), few(), telling(), any::<bool>()).prop_map(
+        move |(width, a, b, c, number, by_register)| {
+            let add = if by_register {
+                reg(0x08 | width, a, c)
+            } else {
+                imm(width, a, number)
+            };
+            vec![reg(0xb8 | width, a, b), add]
+        },
+    );
+    let shifts = (width.clone(), few(), few(), count, any::<(bool, bool)>()).prop_map(
+        move |(width, a, b, count, (moves, signed))| {
+            let count = if width == 4 { count & 31 } else { count };
+            let mut slots = vec![reg(0xb8 | width, a, b)];
+            slots.truncate(usize::from(moves));
+            slots.push(imm(0x60 | width, a, count));
+            let right = if signed { 0xc0 } else { 0x70 };
+            slots.push(imm(right | width, a, count));
+            slots
+        },
+    );
+    let scaled = (prop::array::uniform4(few()), 0..5_i32, any::<bool>()).prop_map(
+        move |([a, b, c, d], count, whole)| {
+            let slots = [
+                reg(0xbf, a, b),
+                imm(0x67, a, count),
+                reg(0xbf, c, d),
+                reg(0x0f, c, a),
+            ];
+            if whole {
+                slots.to_vec()
+            } else {
+                slots[1..3]
+                    .iter()
+                    .copied()
+                    .chain([reg(0x0f, a, d)])
+                    .collect()
+            }
+        },
+    );
+    prop_oneof![sum, shifts, scaled, operation().prop_map(|slot| vec![slot])]
+}
+
+/// A conditional jump, without its distance.
+fn question() -> impl Strategy<Value = Slot> {
+    let codes = prop::sample::select(vec![
+        0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0, 0xc0, 0xd0_u8,
+    ]);
+    let class = prop::sample::select(vec![5, 6_u8]);
+    let src = prop_oneof![6 => few(), 1 => Just(10)];
+    (codes, class, any::<bool>(), few(), src, telling()).prop_map(
+        |(code, class, by_register, dst, src, imm)| {
+            if by_register {
+                Slot::new(code | class | 8, dst, src, 0, 0)
+            } else {
+                Slot::new(code | class, dst, 0, 0, imm)
+            }
+        },
+    )
+}
+
+/// A question, operations, the same question again (or nearly), operations, and perhaps a jump back.
+fn asked_twice() -> impl Strategy<Value = Vec<u64>> {
+    let operations = || prop::collection::vec(operation(), 0..4);
+    let parts = (
+        question(),
+        operations(),
+        operations(),
+        operations(),
+        operations(),
+    );
+    (parts, -12..4_i16, any::<(bool, bool)>()).prop_map(
+        |((question, before, first, second, behind), distance, (same, back))| {
+            let jump = |question: Slot, offset: i16| {
+                question.0 & !0xffff_0000 | u64::from(offset as u16) << 16
+            };
+            let mut slots = before;
+            slots.push(jump(question, first.len() as i16));
+            slots.extend(first);
+            slots.extend(second);
+            let again = if same {
+                question
+            } else {
+                Slot(question.0 ^ 0x100)
+            };
+            let distance = distance.clamp(-(slots.len() as i16) - 1, behind.len() as i16);
+            slots.push(jump(again, distance));
+            slots.extend(behind);
+            if back {
+                let distance = (-3_i16).max(-(slots.len() as i16) - 1);
+                slots.push(Slot::new(0x05, 0, 0, distance, 0).0);
+            }
+            slots
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(6000))]
+
+    /// What the compiler makes fewer instructions of.
+    #[test]
+    fn idioms_agree(
+        numbers in prop::collection::vec(prop_oneof![any::<u64>(), telling().prop_map(|n| n as u64)], 5),
+        parts in prop::collection::vec(prop_oneof![2 => idiom(), 1 => asked_twice()], 1..6),
+        slices in slices(),
+        budget in 0..600_u64,
+    ) {
+        let load = |(dst, &number): (u8, &u64)| {
+            let low = Slot::new(0x18, dst, 0, 0, number as i32).0;
+            [low, number & 0xffff_ffff_0000_0000]
+        };
+        let mut slots: Vec<u64> = (0..).zip(&numbers).flat_map(load).collect();
+        slots.extend(parts.concat());
+        slots.push(0x95);
+        let checked = check(&slots, &[0], HELPERS);
+        prop_assume!(checked.is_ok());
+        let checked = checked.expect("it passes");
+        let program = Program::new(&slots, &checked, scratch(0));
+        compare(&program, GUARDED[1], &[1; 64], budget, &slices)?;
+    }
+}

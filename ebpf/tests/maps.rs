@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use ebpf::MapSpec;
 use ebpf::limits::{MAP_BYTES_MAX, MAP_CHAIN_MAX, MAP_KEY_BYTES_MAX, MAPS_MAX};
 use ebpf::maps::{
-    BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_NOEXIST, HashSeed, Map, MapError,
-    MapKind, MapOpError, bytes_needed, bytes_needed_all,
+    BPF_ANY, BPF_EXIST, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_NOEXIST, HashSeed, Keys, Map,
+    MapError, MapKind, MapOpError, MapShape, bytes_needed, bytes_needed_all,
 };
 use proptest::prelude::*;
 use siphasher::sip::SipHasher13;
@@ -892,4 +892,71 @@ fn a_seed_is_not_shown() {
     let shown = format!("{keys:?} {SEED:?}");
     assert!(shown.ends_with("len: 0, .. } HashSeed(..)"), "{shown}");
     assert!(!shown.contains(&format!("{:?}", SEED.0)), "{shown}");
+}
+
+#[test]
+fn a_map_in_two_halves_is_the_map() {
+    for kind in MapKind::ALL {
+        let spec = spec(kind, 4, 12, 10);
+        let mut pool = Pool::laid_out(&spec, &[]);
+        let shape = MapShape::of(&spec).unwrap();
+        assert_eq!(shape.bytes_needed(), pool.len);
+        let (values, behind) = shape.split(pool.memory()).unwrap();
+        assert_eq!(values.len(), shape.region_bytes());
+        let mut keys = Keys::over(shape, behind);
+        let at = keys.place(&7_u32.to_le_bytes(), BPF_ANY).unwrap() as usize;
+        values[at..at + 12].fill(9);
+        assert_eq!(keys.lookup(&7_u32.to_le_bytes()), Some(at as u32));
+        let map = pool.map(&spec);
+        let offset = map.peek(&7_u32.to_le_bytes()).unwrap();
+        assert_eq!(map.value(offset), Some(&[9; 12][..]));
+        assert!(matches!(
+            shape.split(&mut pool.memory()[..64]),
+            Err(MapError::Memory { .. })
+        ));
+        // Bytes that no map was laid out in.
+        for fill in [0, 0xff] {
+            let mut rubbish = vec![fill; 50];
+            let mut keys = Keys::over(shape, &mut rubbish);
+            let _ = keys.place(&3_u32.to_le_bytes(), BPF_ANY);
+            let _ = keys.lookup(&3_u32.to_le_bytes());
+            let _ = keys.delete(&3_u32.to_le_bytes());
+            let _ = keys.entry_from(0, &mut [0; 4]);
+        }
+    }
+}
+
+#[test]
+fn a_walk_by_places_finds_what_stays() {
+    for kind in MapKind::ALL {
+        let spec = spec(kind, 4, 8, 100);
+        let mut pool = Pool::laid_out(&spec, &[]);
+        let (mut key, mut found) = ([0; 4], BTreeSet::new());
+        let mut map = pool.map(&spec);
+        if kind != MapKind::Array {
+            for key in 0..90_u32 {
+                map.update(&key.to_le_bytes(), &[key as u8; 8], BPF_ANY)
+                    .unwrap();
+            }
+        }
+        let (mut keys, _) = map.split();
+        let (mut place, mut steps) = (0, 0);
+        while let Some((at, offset)) = keys.entry_from(place, &mut key) {
+            assert!(at >= place && keys.peek(&key) == Some(offset));
+            let number = u32::from_le_bytes(key);
+            assert!(found.insert(number));
+            // The one at hand goes, and one that was not there comes.
+            if number % 3 == 0 && kind != MapKind::Array {
+                keys.delete(&key).unwrap();
+                keys.place(&(1000 + number).to_le_bytes(), BPF_ANY).unwrap();
+            }
+            place = at + 1;
+            steps += 1;
+            assert!(steps <= 100);
+        }
+        let there = if kind == MapKind::Array { 100 } else { 90 };
+        assert!((0..there).all(|key| found.contains(&key)), "{kind:?}");
+        assert_eq!(keys.entry_from(u32::MAX, &mut key), None);
+        assert_eq!(keys.entry_from(0, &mut [0; 5]), None, "no key of this map");
+    }
 }

@@ -208,11 +208,18 @@ impl Harness {
     /// One with these engines too.
     #[must_use]
     pub fn with(more: impl IntoIterator<Item = Box<dyn Engine>>) -> Harness {
-        let mut engines = engine::all();
-        engines.extend(more);
+        let mut harness = Harness::without_engines();
+        harness.engines = engine::all();
+        harness.engines.extend(more);
+        harness
+    }
+
+    /// One with none but the referee, which trusts no proof.
+    #[must_use]
+    pub fn without_engines() -> Harness {
         Harness {
             verifier: Verifier::new(vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice()),
-            engines,
+            engines: Vec::new(),
             guarded: Box::new(AccessPlan::all_guarded()),
             initial: Arena::default(),
             arena: Arena::default(),
@@ -368,7 +375,7 @@ impl Run<'_> {
 
     /// All engines and the referee in turn, each going on where another paused.
     fn relay(&mut self, engines: &mut [Box<dyn Engine>], arena: &mut Arena) -> Result<(), Finding> {
-        if self.record.slices.len() < 2 {
+        if self.record.slices.len() < 2 || engines.is_empty() {
             return Ok(());
         }
         let (program, plan) = (self.program, self.plan);
@@ -501,9 +508,13 @@ impl Run<'_> {
         let pairs = self.record.calls.iter().zip(&*self.calls);
         pairs.into_iter().any(|(here, there)| {
             let signature = SIGNATURES.iter().find(|it| it.id == here.helper);
-            let is_buffer = |index: usize| match signature {
-                Some(it) => !matches!(it.arguments[index], Argument::Unused | Argument::Number),
-                None => index == 1 || index == 2,
+            let is_buffer = |index: usize| {
+                signature.is_some_and(|it| {
+                    !matches!(
+                        it.arguments[index],
+                        Argument::Unused | Argument::Number | Argument::Map { .. }
+                    )
+                })
             };
             (0..5).any(|index| {
                 is_buffer(index)

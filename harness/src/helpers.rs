@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use ebpf::abi::MAP_SIGNATURES;
 use ebpf::verifier::{Argument, HelperSignature, Length, Returns};
 use ebpf::{HelperResult, HelperSpec, Host, MapIndex, Memory, RegionId, Right};
 
@@ -95,8 +96,8 @@ const fn signature(id: u32, arguments: [Argument; 5], min: i64, max: i64) -> Hel
 
 const ERROR: i64 = -14;
 
-/// What they take and give, for the verifier. Those of maps it knows by itself.
-pub static SIGNATURES: [HelperSignature; 10] = {
+/// What they take and give, for the verifier.
+pub static SIGNATURES: [HelperSignature; SPECS.len()] = {
     use Argument::{Device, Number, Read, Unused, Write};
     let vector = Read {
         length: Length::Argument {
@@ -107,7 +108,11 @@ pub static SIGNATURES: [HelperSignature; 10] = {
     };
     let bytes = read(length_in(3));
     let block = Device(length_in(4));
+    let [lookup, update, delete] = MAP_SIGNATURES;
     [
+        lookup,
+        update,
+        delete,
         signature(TIME, [Unused; 5], i64::MIN, i64::MAX),
         signature(READ, [Number, Number, block, Number, Unused], -4095, 0),
         signature(

@@ -27,6 +27,8 @@ extern crate std;
 
 pub mod arena;
 pub mod case;
+#[cfg(feature = "std")]
+pub mod code;
 pub mod compare;
 pub mod engine;
 mod grammar;

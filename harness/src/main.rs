@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ebpf::asm::disassemble;
+use harness::code;
 use harness::minimise::minimise;
 use harness::tally::Tally;
 use harness::{Case, Finding, Harness};
@@ -78,7 +79,7 @@ fn run(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
         flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
         flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let mut harness = Harness::new();
+    let mut harness = code::with_machine_code()?;
     let mut case = Case::new();
     let mut tally = Tally::default();
     let mut found = None;

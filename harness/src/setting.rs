@@ -164,7 +164,11 @@ impl Setting {
     /// What its proof may count on.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        Environment::new(&self.header(), CONTEXT, &SIGNATURES)
+        let environment = Environment::new(&self.header(), CONTEXT, &SIGNATURES);
+        if !self.maps {
+            return environment;
+        }
+        environment.with_maps(MAPS).expect("these maps can be")
     }
 
     /// What its code may name, if its maps are numbered from `first_map`.

@@ -358,6 +358,12 @@ pub enum Bench {
     /// loopback TCP, still on one thread; in `served-…` the server has a thread of its own, as in
     /// `serve`. All read at random from the same 256 MiB of memory.
     Wire(WireBenchArgs),
+    /// What engines make of the same C functions: Outboard's, native code, rbpf, wasmi, Linux.
+    ///
+    /// Each works on the same bytes in turn; results are compared with native code's first. The
+    /// figure is the median time of an invocation, `ns_per_run`. At the end stand the ratios over
+    /// all workloads. Trust these: the machine's speed changes, and all are measured together.
+    Engine(EngineBenchArgs),
 }
 
 /// Arguments that every bench has.
@@ -388,6 +394,22 @@ pub struct WireBenchArgs {
     /// skipped then.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
+}
+
+/// Arguments of `bench engine`.
+#[derive(Clone, Debug, Args)]
+pub struct EngineBenchArgs {
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: BenchOutput,
+
+    /// Time to race over each workload, all together.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    pub time: Duration,
+
+    /// Other data and keys.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// An address that a host can have, and the length of its network's prefix.
@@ -573,7 +595,9 @@ mod tests {
         else {
             panic!("not bench")
         };
-        let Bench::Wire(wire) = args.bench;
+        let Bench::Wire(wire) = args.bench else {
+            panic!("it is another bench");
+        };
         assert!(wire.output.json);
         assert_eq!(wire.time, Duration::from_millis(100));
     }

@@ -12,11 +12,16 @@ use memmap2::{Mmap, MmapMut};
 /// It is the platform's side of [`EngineKind::Jit`](dpu_firmware::execution::EngineKind::Jit). What is
 /// never written takes up no memory.
 pub fn map(bytes: usize) -> Option<PlatformCode> {
-    let mapping = MmapMut::map_anon(bytes).ok()?;
-    Some(Box::new(Mapped::Writable(mapping)))
+    Some(Box::new(mapped(bytes)?))
 }
 
-enum Mapped {
+/// The same, for those who need no pointer to it.
+pub(crate) fn mapped(bytes: usize) -> Option<Mapped> {
+    MmapMut::map_anon(bytes).ok().map(Mapped::Writable)
+}
+
+/// Mapped memory.
+pub(crate) enum Mapped {
     Writable(MmapMut),
     Executable(Mmap),
     /// The system refused a change.

@@ -25,6 +25,10 @@ fn main() -> ExitCode {
             bench: Bench::Wire(args),
         }) => bench::wire_race::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
+        Command::Bench(BenchArgs {
+            bench: Bench::Engine(args),
+        }) => bench::engine::command(&args, &interrupt, &mut out)
+            .map_err(|error| (Exit::Failed, error.to_string())),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -209,6 +209,7 @@ fn over_relay(
         driver: DriverConfig::default(),
         execution: args.execution.config(),
         seed: entropy(),
+        map_secret: entropy(),
         far_connections: LARGE.connections,
     };
     let mut machine = Relayed::new(config, args.listen)?;
@@ -300,6 +301,7 @@ fn over_tap(
         driver: DriverConfig::default(),
         boot_nonce: seed,
         seed,
+        map_secret: entropy(),
         execution: args.execution.config(),
         board: "host-sim",
     };

@@ -44,6 +44,9 @@ pub struct SimulatorConfig {
     pub execution: ExecutionConfig,
     /// What everything random follows from.
     pub seed: u64,
+    /// What the agent keys the hash functions of maps from. It must not follow from anything that
+    /// is told, as the drive epoch does from the seed.
+    pub map_secret: u64,
     /// Connections of the client-side stack.
     pub far_connections: usize,
 }
@@ -99,6 +102,7 @@ impl Simulator {
             driver,
             execution,
             seed,
+            map_secret,
             far_connections,
         } = config;
         model.arena_pages = limits.arena_pages() as u32;
@@ -136,6 +140,7 @@ impl Simulator {
                 driver,
                 boot_nonce: seed,
                 seed,
+                map_secret,
                 execution,
                 board: "host-sim",
             },

@@ -38,10 +38,22 @@
  *                                   the drive is read to. Undefined at entry
  *     DPU_SCRATCH_ZERO read, write  the same, at most 4 KiB, zero at entry
  *     the stack        read, write  512 bytes a function, calls nest 8 deep
+ *     const variables  read         with the values that the source gives
+ *     other variables  read, write  the same, or zero, when the program is
+ *                                   attached: see GLOBALS AND MAPS
+ *     values of maps   read, write  where bpf_map_lookup_elem() says
  *
  * An access outside of them ends the program and names the instruction; it
- * never reaches another program's bytes. Other global variables and maps are
- * not offered yet: an object that has any is refused.
+ * never reaches another program's bytes.
+ *
+ * GLOBALS AND MAPS belong to the instance: they are as the source has them when
+ * a client attaches the program, all its calls share them, its client may look
+ * at them and set them (`outboard map`), and they end with it. Nothing of them
+ * is on the drive. Calls of one instance take turns, at loops, at calls of
+ * functions and while they wait for a read; between two such places nobody else
+ * gets at them, so `counter++` is whole, and what is looked up before a
+ * dpu_read() may have changed after it. All of an instance together may take
+ * 256 KiB. A variable that starts as an address of something is refused.
  *
  * RESULT. The int an entry returns: >= 0 is how many bytes of the reply go to
  * the caller; -4095..-1 is an errno that the caller sees; anything else is
@@ -148,6 +160,40 @@ struct dpu_limits {
 /* The same, and zero whenever an entry starts (a scan: its first one). */
 #define DPU_SCRATCH_ZERO __attribute__((section(".scratch.zero"), aligned(8)))
 
+/* -------------------------------------------------------------------- maps */
+
+/*
+ * A map is declared as for Linux, and named by its address:
+ *
+ *     struct {
+ *         __uint(type, BPF_MAP_TYPE_HASH);
+ *         __uint(max_entries, 1000);
+ *         __type(key, __u64);
+ *         __type(value, struct counters);
+ *     } per_user SEC(".maps");
+ *
+ *     struct counters *c = bpf_map_lookup_elem(&per_user, &user);
+ *
+ * At most 16, with the sections of variables; keys of at most 512 bytes. There
+ * are no per-CPU maps, ring buffers or maps in maps. Compile with -g: the types
+ * are taken from BTF.
+ */
+#define __uint(name, number) int (*name)[number]
+#define __type(name, type) __typeof__(type) *name
+
+#define BPF_MAP_TYPE_HASH 1     /* any keys; full is full */
+#define BPF_MAP_TYPE_ARRAY 2    /* keys are __u32 below max_entries, all there */
+#define BPF_MAP_TYPE_LRU_HASH 9 /* any keys; what was used longest ago goes */
+
+/* In __uint(map_flags, ..): */
+#define BPF_F_NO_PREALLOC 1u   /* of no effect: memory is there from the start */
+#define BPF_F_RDONLY_PROG 128u /* the program only reads it; its client may set it */
+
+/* Flags of bpf_map_update_elem(). */
+#define BPF_ANY 0     /* whether or not there is an entry of the key */
+#define BPF_NOEXIST 1 /* only if there is none */
+#define BPF_EXIST 2   /* only if there is one */
+
 /* ------------------------------------------------------------------ helpers */
 
 /* One read of a dpu_readv(). */
@@ -210,6 +256,50 @@ DPU_HELPER(0x100b, __s64, dpu_find,
 
 /* dpu_crc32c - CRC-32C (Castagnoli) of buf, going on from seed (0 at first). */
 DPU_HELPER(0x100c, __u32, dpu_crc32c, (__u32 seed, const void *buf, __u32 len));
+
+/*
+ * bpf_map_lookup_elem - where the value of a key is, or NULL if there is none.
+ *
+ * Write to it as you like; it stays good until the program returns. But if the
+ * entry is deleted meanwhile, or makes place for another in an LRU map, what is
+ * there is another entry's value. A key that is no buffer is one without value.
+ *
+ * bpf_map_update_elem - put a value there.
+ *
+ *     0        it is there
+ *     -EEXIST  BPF_NOEXIST, and there is one; in arrays always
+ *     -ENOENT  BPF_EXIST, and there is none
+ *     -E2BIG   the map is full; no such element of an array
+ *     -EINVAL  flags that are none of the three
+ *     -EFAULT  key or value is not all a buffer of the program
+ *     -EPERM   a map with BPF_F_RDONLY_PROG
+ *
+ * bpf_map_delete_elem - take an entry out. -ENOENT: there is none; -EINVAL: the
+ * elements of an array stay; -EFAULT and -EPERM as above.
+ */
+#ifndef DPU_NATIVE
+DPU_HELPER(1, void *, bpf_map_lookup_elem, (const void *map, const void *key));
+DPU_HELPER(2, long, bpf_map_update_elem,
+	   (const void *map, const void *key, const void *value, __u64 flags));
+DPU_HELPER(3, long, bpf_map_delete_elem, (const void *map, const void *key));
+#else /* there are no maps by number, so what __uint and __type said goes along */
+#define DPU_NATIVE_MAP(map)                                                    \
+	(map), sizeof(*(map)->type) / sizeof(int), sizeof(*(map)->key),        \
+		sizeof(*(map)->value), sizeof(*(map)->max_entries) / sizeof(int)
+#define bpf_map_lookup_elem(map, key)                                          \
+	dpu_native_lookup(DPU_NATIVE_MAP(map), key)
+#define bpf_map_update_elem(map, key, value, flags)                            \
+	dpu_native_update(DPU_NATIVE_MAP(map), key, value, flags)
+#define bpf_map_delete_elem(map, key)                                          \
+	dpu_native_delete(DPU_NATIVE_MAP(map), key)
+extern void *dpu_native_lookup(const void *map, __u32 type, __u32 key_bytes,
+			       __u32 value_bytes, __u32 max_entries, const void *key);
+extern long dpu_native_update(const void *map, __u32 type, __u32 key_bytes,
+			      __u32 value_bytes, __u32 max_entries, const void *key,
+			      const void *value, __u64 flags);
+extern long dpu_native_delete(const void *map, __u32 type, __u32 key_bytes,
+			      __u32 value_bytes, __u32 max_entries, const void *key);
+#endif
 
 /* bpf_ktime_get_ns - monotonic: the time at which the DPU last let you run. */
 DPU_HELPER(5, __u64, bpf_ktime_get_ns, (void));

@@ -17,8 +17,10 @@
 
 pub mod bpfkv;
 pub mod chase;
+pub mod crc_cache;
 pub mod recipe;
 pub mod sqlite;
+pub mod tally;
 
 /// `dpu.h`, the header every program includes.
 pub const DPU_H: &str = include_str!("../include/dpu.h");
@@ -27,6 +29,10 @@ pub const DPU_H: &str = include_str!("../include/dpu.h");
 pub const CHASE: &[u8] = include_bytes!("../objects/chase.o");
 /// Object of `bpfkv_get.c`: look a key up in a BPF-KV store.
 pub const BPFKV_GET: &[u8] = include_bytes!("../objects/bpfkv_get.o");
+/// Object of `crc_cache.c`: checksums of blocks, remembered in an LRU map.
+pub const CRC_CACHE: &[u8] = include_bytes!("../objects/crc_cache.o");
+/// Object of `tally.c`: counters by key, a histogram and running numbers.
+pub const TALLY: &[u8] = include_bytes!("../objects/tally.o");
 /// Object of `sqlite_get.c`: a row of a SQLite database with pages of at most 4 KiB.
 pub const SQLITE_GET: &[u8] = include_bytes!("../objects/sqlite_get.o");
 /// Object of `sqlite_get.c` for pages of any size up to 64 KiB, in 64 KiB of scratch.
@@ -71,6 +77,12 @@ pub const ALL: &[ShippedProgram] = &[
         source: include_str!("chase.c"),
     },
     ShippedProgram {
+        name: "crc_cache",
+        summary: "the CRC-32C of a block, remembered: a cache in an LRU map",
+        object: CRC_CACHE,
+        source: include_str!("crc_cache.c"),
+    },
+    ShippedProgram {
         name: "sqlite_get",
         summary: "one row of a SQLite 3 database by its rowid, pages up to 4 KiB",
         object: SQLITE_GET,
@@ -81,6 +93,12 @@ pub const ALL: &[ShippedProgram] = &[
         summary: "one row of a SQLite 3 database by its rowid, pages up to 64 KiB",
         object: SQLITE_GET_64K,
         source: include_str!("sqlite_get.c"),
+    },
+    ShippedProgram {
+        name: "tally",
+        summary: "count by key and by size: maps and global variables of every kind",
+        object: TALLY,
+        source: include_str!("tally.c"),
     },
 ];
 

@@ -46,6 +46,11 @@ pub const RECIPES: &[Recipe] = &[
         flags: &[],
     },
     Recipe {
+        name: "crc_cache",
+        source: "crc_cache.c",
+        flags: &[],
+    },
+    Recipe {
         name: "sqlite_get",
         source: "sqlite_get.c",
         flags: &["-DPAGE_MAX=4096"],
@@ -54,6 +59,11 @@ pub const RECIPES: &[Recipe] = &[
         name: "sqlite_get_64k",
         source: "sqlite_get.c",
         flags: &["-DPAGE_MAX=65536"],
+    },
+    Recipe {
+        name: "tally",
+        source: "tally.c",
+        flags: &[],
     },
 ];
 

@@ -3,8 +3,9 @@
 use crate::message::{
     AttachReply, AttachRequest, CallReply, CallRequest, CancelRequest, CloseRequest, DetachRequest,
     Empty, FlushReply, FlushRequest, InfoReply, InfoRequest, LoadPieceRequest, LoadReply,
-    LoadRequest, OpenReply, OpenRequest, ProgramsReply, ProgramsRequest, ReadRequest, StatsReply,
-    StatsRequest, UnloadRequest, WriteReply, WriteRequest,
+    LoadRequest, MapDeleteRequest, MapDumpReply, MapDumpRequest, MapGetReply, MapGetRequest,
+    MapSetRequest, MapsReply, MapsRequest, OpenReply, OpenRequest, ProgramsReply, ProgramsRequest,
+    ReadRequest, StatsReply, StatsRequest, UnloadRequest, WriteReply, WriteRequest,
 };
 use crate::{
     AgentHello, ClientHello, ErrorBody, HELLO_BYTES, Head, Header, Kind, RequestId, Status,
@@ -124,6 +125,11 @@ fn body_of(kind: Kind, status: Status, body: &[u8]) {
         Kind::Cancel => same!(CancelRequest, body),
         Kind::Info => same!(InfoRequest, body),
         Kind::Programs => same!(ProgramsRequest, body),
+        Kind::Maps => same!(MapsRequest, body),
+        Kind::MapDump => same!(MapDumpRequest, body),
+        Kind::MapGet => same!(MapGetRequest, body),
+        Kind::MapSet => same!(MapSetRequest, body),
+        Kind::MapDelete => same!(MapDeleteRequest, body),
         reply if reply.is_reply() => match reply.request() {
             Kind::Open => same!(OpenReply, body),
             Kind::Write => same!(WriteReply, body),
@@ -134,6 +140,9 @@ fn body_of(kind: Kind, status: Status, body: &[u8]) {
             Kind::Stats => same!(StatsReply, body),
             Kind::Info => same!(InfoReply, body),
             Kind::Programs => same!(ProgramsReply, body),
+            Kind::Maps => same!(MapsReply, body),
+            Kind::MapDump => same!(MapDumpReply, body),
+            Kind::MapGet => same!(MapGetReply, body),
             _ => same!(Empty, body),
         },
         _ => {}

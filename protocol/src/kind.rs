@@ -39,6 +39,16 @@ open_enum! {
         Info = 14,
         /// List the programs.
         Programs = 15,
+        /// What maps an instance has.
+        Maps = 16,
+        /// Some entries of a map.
+        MapDump = 17,
+        /// The value of a key of a map.
+        MapGet = 18,
+        /// Put a value into a map.
+        MapSet = 19,
+        /// Take an entry out of a map.
+        MapDelete = 20,
         /// From the agent only: the connection ends, the status says why. Its request id is 0, or
         /// the request at fault.
         Notice = 0x80,

@@ -42,6 +42,18 @@ pub const NAME_BYTES_MAX: usize = 32;
 /// Most objects attached to one instance.
 pub const OBJECTS_PER_INSTANCE_MAX: usize = 8;
 
+/// Most maps of one instance, globals included.
+pub const MAPS_PER_INSTANCE_MAX: usize = 16;
+
+/// Most bytes of a key of a map.
+pub const MAP_KEY_BYTES_MAX: usize = 512;
+
+/// Most bytes of a value that one MapSet or MapGet carries; longer values go in pieces.
+pub const MAP_PIECE_BYTES_MAX: usize = 3072;
+
+/// Most bytes of entries, keys and values, in one MapDump reply; more follow by asking again.
+pub const MAP_ENTRIES_BYTES_MAX: usize = MAP_KEY_BYTES_MAX + MAP_PIECE_BYTES_MAX;
+
 /// Most bytes of a program image as it is uploaded.
 pub const IMAGE_BYTES_MAX: u32 = 64 * 1024;
 

@@ -6,6 +6,7 @@
 
 mod info;
 mod io;
+mod maps;
 mod program;
 
 pub use info::{
@@ -14,6 +15,10 @@ pub use info::{
 pub use io::{
     CancelRequest, CloseRequest, FlushReply, FlushRequest, OpenReply, OpenRequest, ReadRequest,
     WriteReply, WriteRequest,
+};
+pub use maps::{
+    MapDeleteRequest, MapDumpReply, MapDumpRequest, MapGetReply, MapGetRequest, MapSetRequest,
+    MapSummary, MapsReply, MapsRequest,
 };
 pub use program::{
     AttachReply, AttachRequest, CallReply, CallRequest, DetachRequest, LoadPieceRequest, LoadReply,
@@ -69,4 +74,9 @@ requests! {
     StatsRequest => Stats, StatsReply<'a>;
     InfoRequest => Info, InfoReply<'a>;
     ProgramsRequest => Programs, ProgramsReply<'a>;
+    MapsRequest => Maps, MapsReply;
+    MapDumpRequest => MapDump, MapDumpReply<'a>;
+    MapGetRequest<'_> => MapGet, MapGetReply<'a>;
+    MapSetRequest<'_> => MapSet, Empty;
+    MapDeleteRequest<'_> => MapDelete, Empty;
 }

@@ -91,6 +91,14 @@ open_enum! {
         WriteProtected = 0x0217,
         /// The request is known, but not offered by this agent or this build of it.
         NotSupported = 0x0218,
+        /// No map of that number in the instance.
+        NoSuchMap = 0x0220,
+        /// No entry of that key in the map.
+        NoSuchEntry = 0x0221,
+        /// An entry of that key is in the map already, and it was to be new.
+        EntryExists = 0x0222,
+        /// The map holds as many entries as it can.
+        MapFull = 0x0223,
 
         /// The program returned a negative errno.
         ProgramErrno = 0x0300,
@@ -171,6 +179,10 @@ impl Status {
             Status::MediaError => "the drive could not read the data",
             Status::WriteProtected => "writing is not allowed here",
             Status::NotSupported => "this agent does not offer that",
+            Status::NoSuchMap => "the instance has no such map",
+            Status::NoSuchEntry => "the map has no entry of that key",
+            Status::EntryExists => "the map has an entry of that key already",
+            Status::MapFull => "the map holds as many entries as it can",
             Status::ProgramErrno => "the program returned an error number",
             Status::ProgramFault => "the program did something it may not and was ended",
             Status::OutOfInstructions => "the program spent its instruction budget",

@@ -3,7 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::limits::{
-    BODY_BYTES_MAX, COUNTERS_MAX, ERROR_TEXT_BYTES_MAX, NAME_BYTES_MAX, NAMESPACES_MAX,
+    BODY_BYTES_MAX, COUNTERS_MAX, ERROR_TEXT_BYTES_MAX, MAP_ENTRIES_BYTES_MAX, MAP_KEY_BYTES_MAX,
+    MAP_PIECE_BYTES_MAX, MAPS_PER_INSTANCE_MAX, NAME_BYTES_MAX, NAMESPACES_MAX,
     OBJECTS_PER_INSTANCE_MAX, POOLS_MAX, PROGRAMS_PER_REPLY_MAX, STAT_NAME_BYTES_MAX, TRAIL_MAX,
 };
 use protocol::message::*;
@@ -95,6 +96,26 @@ proptest! {
     }
 
     #[test]
+    fn map_messages(
+        id: u32, cursor: u64, some: bool, count in 0..4_usize,
+        key in vec(any::<u8>(), 0..40), value in vec(any::<u8>(), 0..200),
+    ) {
+        let (key, value) = (&key[..], &value[..]);
+        survives!(MapsRequest, MapsRequest { instance: id });
+        let map = MapSummary { kind: id, key_bytes: id, value_bytes: id, entries_max: id, flags: id, entries: id };
+        let maps = heapless::Vec::from_slice(&vec![map; count]).unwrap();
+        survives!(MapsReply, MapsReply { maps });
+        survives!(MapDumpRequest, MapDumpRequest { instance: id, map: id, cursor });
+        survives!(MapDumpReply<'_>, MapDumpReply { next: some.then_some(cursor), offset: id, entries: value });
+        survives!(MapGetRequest<'_>, MapGetRequest { instance: id, map: id, offset: id, key });
+        survives!(MapGetReply<'_>, MapGetReply { value_bytes: id, value });
+        survives!(MapSetRequest<'_>, MapSetRequest {
+            instance: id, map: id, flags: cursor, offset: some.then_some(id), key, value,
+        });
+        survives!(MapDeleteRequest<'_>, MapDeleteRequest { instance: id, map: id, key });
+    }
+
+    #[test]
     fn error_messages(words in "\\PC{0,80}", pc: u32, big: u64, errno: i32, status: u16) {
         survives!(ErrorBody, ErrorBody::None);
         survives!(ErrorBody, ErrorBody::Misaligned { block_bytes: pc });
@@ -174,6 +195,32 @@ fn the_greatest_messages_fit_in_a_body() {
         pools: heapless::Vec::from_slice(&[pool; POOLS_MAX]).unwrap(),
     };
     encode_body(&stats, &mut out).expect("stats");
+
+    let map = MapSummary {
+        kind: u32::MAX,
+        key_bytes: u32::MAX,
+        value_bytes: u32::MAX,
+        entries_max: u32::MAX,
+        flags: u32::MAX,
+        entries: u32::MAX,
+    };
+    let maps = heapless::Vec::from_slice(&[map; MAPS_PER_INSTANCE_MAX]).unwrap();
+    encode_body(&MapsReply { maps }, &mut out).expect("maps");
+    let dump = MapDumpReply {
+        next: Some(u64::MAX),
+        offset: u32::MAX,
+        entries: &[255; MAP_ENTRIES_BYTES_MAX],
+    };
+    encode_body(&dump, &mut out).expect("dump");
+    let set = MapSetRequest {
+        instance: u32::MAX,
+        map: u32::MAX,
+        flags: u64::MAX,
+        offset: Some(u32::MAX),
+        key: &[255; MAP_KEY_BYTES_MAX],
+        value: &[255; MAP_PIECE_BYTES_MAX],
+    };
+    encode_body(&set, &mut out).expect("set");
 
     let namespace = NamespaceSummary {
         id: u32::MAX,

@@ -49,6 +49,8 @@ pub const TINY: Limits = Limits {
     uploads: 2,
     objects: 24,
     instances: 8,
+    map_slabs: [4, 1, 1],
+    initial_bytes: 4096,
 };
 
 /// SplitMix64: what is random in a test follows from a seed.
@@ -117,6 +119,7 @@ impl World {
             },
             boot_nonce: seed,
             seed,
+            map_secret: !seed,
             execution: ExecutionConfig::default(),
             board: "test",
         };

@@ -305,6 +305,7 @@ fn an_agent_takes_no_more_than_its_limits_say() {
             driver: DriverConfig::default(),
             boot_nonce: 1,
             seed: 1,
+            map_secret: 2,
             execution: ExecutionConfig::default(),
             board: "test",
         };

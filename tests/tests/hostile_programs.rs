@@ -418,33 +418,6 @@ fn what_is_no_program_is_not_loaded() {
 }
 
 #[test]
-fn an_image_with_maps_is_not_supported() {
-    let mut scene = Scene::new();
-    let code = ebpf::asm::assemble("lddw r1, map0\nmov r0, 0\nexit").unwrap();
-    let map = ebpf::MapSpec {
-        kind: 2,
-        key_bytes: 4,
-        value_bytes: 8,
-        entries_max: 16,
-        ..ebpf::MapSpec::default()
-    };
-    for initial in [&[][..], &[7; 8]] {
-        let image = ebpf::ImageBuilder::new()
-            .entry(ebpf::EntryKind::Call, 0)
-            .map(map, initial)
-            .code(&code)
-            .build()
-            .expect("the image is one");
-        let (status, detail) = scene.load(&image).expect_err("it is refused");
-        assert_eq!(status, Status::NotSupported, "{detail}");
-        assert!(detail.to_string().contains("maps"), "{detail}");
-        scene.neighbour.is_well(&mut scene.world);
-    }
-    assert_eq!(scene.world.used("programs"), 1, "the neighbour's");
-    scene.world.end();
-}
-
-#[test]
 fn a_search_pays_for_hay_and_needle() {
     const ENOENT: i32 = -2;
     let mut scene = Scene::new();

@@ -23,8 +23,8 @@ fn prove(object: &[u8]) -> Result<Proof, Refusal> {
     let image = Image::parse(&linked.image).expect("the linker makes images");
     let slots: Vec<u64> = image.code().collect();
     let checked = check_image(&image, &slots, &HELPERS).expect("it passes the check");
-    let environment =
-        Environment::of_image(&image, CONTEXT_LAYOUT, &SIGNATURES).expect("its maps can be");
+    let environment = Environment::of_image(&image, CONTEXT_LAYOUT, &SIGNATURES);
+    let environment = environment.expect("its maps can be had");
     let mut verifier = Box::new(Verifier::new(vec![Kept::EMPTY; KEPT_MAX]));
     let start = Instant::now();
     let verified = verifier.verify(&slots, &checked, image.entries(), environment)?;

@@ -91,6 +91,21 @@ pub(super) fn of(diagnosis: &Diagnosis, code: &Code) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Advice on code whose structure is wrong, if there is any.
+pub(super) fn of_structure(why: ebpf::RefusalKind) -> Option<String> {
+    let text = match why {
+        ebpf::RefusalKind::UnknownHelper { .. } => {
+            "dpu.h says which helpers there are, and which are not offered yet"
+        }
+        ebpf::RefusalKind::Malformed { .. } => "compile with -mcpu=v3",
+        ebpf::RefusalKind::TooLong { .. } | ebpf::RefusalKind::TooManyFunctions => {
+            "make the program smaller, for example with fewer copies of inlined functions"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 fn is_exit(code: &Code, pc: u32) -> bool {
     matches!(code.instruction(pc), Some(Instruction::Exit))
 }

@@ -3,7 +3,7 @@
 //! Every offset and count in it is checked; chains of types are followed to a fixed depth only.
 
 use crate::limits::SOURCE_TEXT_BYTES_MAX;
-use ebpf::MapSpec;
+use ebpf::{MapKind, MapSpec};
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_INT: u32 = 1;
@@ -129,6 +129,7 @@ impl<'a> Btf<'a> {
             .filter(|t| t.kind == KIND_STRUCT)
             .ok_or("it is no struct")?;
         let mut spec = MapSpec::default();
+        let mut holds_maps = false;
         let mut members = Words(declaration.tail);
         for _ in 0..declaration.count {
             let (Some(name), Some(kind), Some(_)) = (members.u32(), members.u32(), members.u32())
@@ -143,8 +144,24 @@ impl<'a> Btf<'a> {
                 "map_flags" => spec.flags = self.number(kind)?,
                 "key" => spec.key_bytes = self.pointee_bytes(kind)?,
                 "value" => spec.value_bytes = self.pointee_bytes(kind)?,
-                _ => return Err("its declaration has a member that is not known"),
+                "values" => holds_maps = true,
+                "pinning" => {
+                    return Err("maps are not pinned: they live as long as their instance");
+                }
+                _ => {
+                    return Err(
+                        "its declaration has a member that is not known; type, key, value, key_size, value_size, max_entries and map_flags are",
+                    );
+                }
             }
+        }
+        // Of what is not offered, the type is the thing to be told.
+        let is_known = MapKind::of(spec.kind).is_some();
+        if spec.kind != 0 && !is_known {
+            return Ok(spec);
+        }
+        if holds_maps {
+            return Err("maps in maps are not offered");
         }
         if spec.kind == 0 || spec.value_bytes == 0 || spec.entries_max == 0 {
             return Err("its declaration lacks a type, a value or max_entries");

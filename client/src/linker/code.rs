@@ -231,8 +231,15 @@ impl Code {
                 Global::Neither if reference.is_code => {
                     return Err(errors.unusable("a function's address cannot be taken; call it"));
                 }
+                Global::Neither if section_name(elf, reference.target) == "maps" => {
+                    return Err(errors.unusable(
+                        "declare maps in section .maps, with __uint(type, ..), __type(key, ..) and the like",
+                    ));
+                }
                 Global::Neither => {
-                    return Err(errors.unusable("put variables into scratch with DPU_SCRATCH"));
+                    return Err(errors.unusable(
+                        "put variables into no section of their own, or into scratch with DPU_SCRATCH",
+                    ));
                 }
             }
         };

@@ -1,6 +1,6 @@
 //! Why an object cannot be linked, and what to do about it.
 
-use ebpf::ImageError;
+use ebpf::{ImageError, MapError};
 use thiserror::Error;
 
 /// Why an object cannot be linked.
@@ -174,6 +174,38 @@ pub enum LinkError {
         map: String,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A map of a type that is not offered.
+    #[error(
+        "map {map} is of type {kind}{name}, which is not offered; hash (1), array (2) and LRU hash (9) are"
+    )]
+    MapKind {
+        /// Its name.
+        map: String,
+        /// Its type, as Linux numbers them.
+        kind: u32,
+        /// What Linux calls the type, with a comma in front.
+        name: &'static str,
+    },
+    /// A map whose sizes or flags cannot be had.
+    #[error("map {map}: {error}")]
+    MapShape {
+        /// Its name.
+        map: String,
+        /// What is wrong.
+        error: MapError,
+    },
+    /// Variables that hold addresses.
+    #[error(
+        "section {section}: the variable at byte {offset} starts as the address of {symbol}, and addresses are not known before the program runs; set it in the program, or keep an index or an offset instead"
+    )]
+    AddressInData {
+        /// Its name.
+        section: String,
+        /// Where in it, bytes.
+        offset: u64,
+        /// Of what.
+        symbol: String,
     },
     /// The sizes are outside what an image may have.
     #[error("{0}")]

@@ -2,10 +2,10 @@
 //! value.
 
 use super::btf::Btf;
-use super::{Elf, LinkError, contents, name_of};
-use ebpf::MapSpec;
+use super::{Elf, LinkError, contents, name_of, section_name};
 use ebpf::limits::{MAP_BYTES_MAX, MAPS_MAX};
-use object::{Object, ObjectSection, ObjectSymbol, SectionIndex};
+use ebpf::{MapError, MapShape, MapSpec};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex};
 
 /// Linux' number of an array.
 const ARRAY: u32 = 2;
@@ -78,6 +78,7 @@ impl Globals {
                 map: name.clone(),
                 problem,
             })?;
+            check(&name, &spec)?;
             globals.maps.push(Map {
                 name,
                 spec,
@@ -140,6 +141,68 @@ impl Globals {
     }
 }
 
+/// Whether an agent has maps like this.
+fn check(name: &str, spec: &MapSpec) -> Result<(), LinkError> {
+    match MapShape::of(spec) {
+        Ok(_) => Ok(()),
+        Err(MapError::Kind { kind }) => Err(LinkError::MapKind {
+            map: name.to_owned(),
+            kind,
+            name: kind_name(kind),
+        }),
+        Err(error) => Err(LinkError::MapShape {
+            map: name.to_owned(),
+            error,
+        }),
+    }
+}
+
+/// What Linux calls a type of maps that is not offered, for those that programs are likely to have.
+const fn kind_name(kind: u32) -> &'static str {
+    match kind {
+        3 => ", a program array",
+        4 => ", a perf event array",
+        5 => ", a per-CPU hash",
+        6 => ", a per-CPU array",
+        7 => ", a stack trace",
+        10 => ", a per-CPU LRU hash",
+        11 => ", a longest prefix match trie",
+        12 => ", an array of maps",
+        13 => ", a hash of maps",
+        22 => ", a queue",
+        23 => ", a stack",
+        27 => ", a ring buffer",
+        30 => ", a bloom filter",
+        _ => "",
+    }
+}
+
+/// Variables are shipped as bytes, and an address is not among them.
+fn refuse_addresses(elf: &Elf<'_>, index: SectionIndex) -> Result<(), LinkError> {
+    let section = elf.section_by_index(index).map_err(LinkError::Elf)?;
+    let Some((offset, relocation)) = section.relocations().next() else {
+        return Ok(());
+    };
+    let symbol = match relocation.target() {
+        RelocationTarget::Symbol(symbol) => elf.symbol_by_index(symbol).ok(),
+        _ => None,
+    };
+    let symbol = symbol.map_or_else(
+        || "something".to_owned(),
+        |symbol| match symbol.name() {
+            Ok("") | Err(_) => symbol
+                .section_index()
+                .map_or_else(|| "something".to_owned(), |at| section_name(elf, at)),
+            Ok(name) => name.to_owned(),
+        },
+    );
+    Err(LinkError::AddressInData {
+        section: name_of(&section),
+        offset,
+        symbol,
+    })
+}
+
 /// An array of one value made of a data section, if it is one.
 fn data_map(elf: &Elf<'_>, index: SectionIndex) -> Result<Option<Map>, LinkError> {
     let section = elf.section_by_index(index).map_err(LinkError::Elf)?;
@@ -155,6 +218,7 @@ fn data_map(elf: &Elf<'_>, index: SectionIndex) -> Result<Option<Map>, LinkError
     } else {
         return Ok(None);
     };
+    refuse_addresses(elf, index)?;
     let bytes = section.size();
     let Some(value_bytes) = u32::try_from(bytes)
         .ok()

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::error::MapOpError;
-use super::layout::Parts;
+use super::layout::{Layout, Parts};
 use super::shape::{MapKind, MapShape};
 use super::table::{Slot, Table};
 use super::{BPF_EXIST, BPF_NOEXIST};
@@ -27,6 +27,12 @@ impl<'m> Keys<'m> {
     pub(super) fn new(shape: MapShape, parts: Parts<'m>) -> Keys<'m> {
         let table = Table::new(&shape, parts);
         Keys { shape, table }
+    }
+
+    /// What finds the values of a map of this shape, in the bytes that [`MapShape::split`] gave as
+    /// lying behind them. Of other bytes nothing sensible is found, and no harm comes of it.
+    pub fn over(shape: MapShape, behind: &'m mut [u8]) -> Keys<'m> {
+        Keys::new(shape, Layout::of(&shape).parts(behind))
     }
 
     /// What was declared.
@@ -134,6 +140,31 @@ impl<'m> Keys<'m> {
         let key = self.table.used_from(from).map(|slot| self.table.key(slot));
         next.copy_from_slice(key.ok_or(MapOpError::NoEntry)?);
         Ok(())
+    }
+
+    /// The first entry at or behind a place, a number below the most entries: its place, and the
+    /// offset of its value. Its key goes into `key`, which must be as long as the map's keys are.
+    /// Nothing counts as used. A walk by places comes by every entry that stays throughout, once,
+    /// whatever becomes of the others meanwhile.
+    pub fn entry_from(&self, place: u32, key: &mut [u8]) -> Option<(u32, u32)> {
+        self.check_key(key.len()).ok()?;
+        let slot = match self.shape.kind() {
+            MapKind::Array => {
+                let slot = (place < self.shape.entries_max()).then_some(Slot(place))?;
+                key.copy_from_slice(&place.to_le_bytes());
+                slot
+            }
+            MapKind::Hash | MapKind::LruHash => {
+                let slot = self.table.used_from(place)?;
+                let found = self.table.key(slot);
+                if found.len() != key.len() {
+                    return None;
+                }
+                key.copy_from_slice(found);
+                slot
+            }
+        };
+        Some((slot.0, self.offset(slot)))
     }
 
     fn find(&self, key: &[u8]) -> Option<Slot> {

@@ -91,22 +91,31 @@ impl Layout {
 
     /// The values, and what finds them, in memory that [`Layout::claim`] gave.
     pub(super) fn split<'m>(&self, memory: &'m mut [u8]) -> (&'m mut [u8], Parts<'m>) {
-        let mut rest = memory;
+        let (values, behind) = self.split_values(memory);
+        (values, self.parts(behind))
+    }
+
+    /// The values, and the bytes behind them.
+    pub(super) fn split_values<'m>(&self, memory: &'m mut [u8]) -> (&'m mut [u8], &'m mut [u8]) {
+        memory.split_at_mut(self.values.min(memory.len()))
+    }
+
+    /// What finds values, in the bytes behind them.
+    pub(super) fn parts<'m>(&self, behind: &'m mut [u8]) -> Parts<'m> {
+        let mut rest = behind;
         let mut part = |bytes: usize| {
             let all = core::mem::take(&mut rest);
             let (part, behind) = all.split_at_mut(bytes.min(all.len()));
             rest = behind;
             part
         };
-        let values = part(self.values);
-        let parts = Parts {
+        Parts {
             header: Words::over(part(HEADER_BYTES)),
             used: Words::over(part(self.used)),
             buckets: Words::over(part(self.buckets)),
             entries: Words::over(part(self.entries)),
             keys: part(self.keys),
-        };
-        (values, parts)
+        }
     }
 }
 

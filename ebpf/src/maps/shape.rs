@@ -117,6 +117,25 @@ impl MapShape {
         self.entries_max
     }
 
+    /// Bytes of memory that it takes: a multiple of 8.
+    pub const fn bytes_needed(&self) -> usize {
+        Layout::of(self).bytes()
+    }
+
+    /// The memory of a map that was laid out there, in two: the values, which programs may be let
+    /// at, and the bytes behind them, for [`Keys::over`](super::Keys::over). What the memory has
+    /// more than the map takes is left out.
+    ///
+    /// # Errors
+    /// [`MapError::Memory`] and [`MapError::Misaligned`].
+    pub fn split<'m>(
+        &self,
+        memory: &'m mut [u8],
+    ) -> Result<(&'m mut [u8], &'m mut [u8]), MapError> {
+        let layout = Layout::of(self);
+        Ok(layout.split_values(layout.claim(memory)?))
+    }
+
     /// True unless programs may only read it.
     pub const fn programs_may_write(&self) -> bool {
         self.flags & BPF_F_RDONLY_PROG == 0

@@ -3,6 +3,7 @@
 //! A 32-bit operation is the 64-bit one on operands whose halves are extended by zero or by sign,
 //! as fits it, and its result is cut to the lower half; that is how each of them is defined.
 
+use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
 use super::span::Span;
 use super::tnum::{Tnum, below_highest};
@@ -14,6 +15,7 @@ impl Scalar {
     pub fn alu(width: Width, op: AluOp, a: &Scalar, b: &Scalar) -> Scalar {
         match width {
             Width::Bits64 => alu64(op, a, b),
+            Width::Bits32 if is_out(Rule::Half) => alu64(op, a, b),
             Width::Bits32 => alu32(op, a, b).low_half(),
         }
     }

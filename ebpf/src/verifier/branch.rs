@@ -1,5 +1,6 @@
 //! What conditional jumps tell of the values that they compare.
 
+use super::canary::{Rule, is_out};
 use super::compare::order;
 use super::refusal::RefusalKind;
 use super::scalar::Scalar;
@@ -57,6 +58,7 @@ impl Transfer<'_> {
                 return true;
             }
         };
+        let holds = holds || is_out(Rule::Branch);
         let refined = Scalar::refine(width, condition, holds, &a.number, &b.number);
         let Some((of_dst, of_src)) = refined else {
             return false;

@@ -1,5 +1,6 @@
 //! What calls of helpers do.
 
+use super::canary::{Rule, is_out};
 use super::environment::{Argument, HelperSignature, Length, Returns};
 use super::refusal::RefusalKind;
 use super::scalar::Scalar;
@@ -114,7 +115,12 @@ impl Transfer<'_> {
         // A program has fewer slots than that.
         let lookup = self.pc as Lookup + 1;
         self.state.retire(lookup);
-        Value::map_value(map, lookup, self.state.new_id())
+        let value = Value::map_value(map, lookup, self.state.new_id());
+        self.state.set(R0, value);
+        if is_out(Rule::Null) {
+            self.state.learn_null(R0, false);
+        }
+        self.state.get(R0)
     }
 
     /// The map that an argument must name.

@@ -13,6 +13,7 @@ use core::ops::DerefMut;
 
 use heapless::Vec;
 
+use super::canary::{Rule, is_out};
 use super::environment::Environment;
 use super::flow::{Flow, decode, successors};
 use super::found::Found;
@@ -458,6 +459,7 @@ impl Job {
     ) -> Result<(), Refusal> {
         let collects = matches!(self.phase, Phase::Collect | Phase::Narrow(_));
         let role = match (self.phase, back) {
+            (_, true) if is_out(Rule::Loop) => return Ok(()),
             (Phase::Report, true) => return Ok(()),
             // It is there already, and was found to hold.
             (Phase::Collect, false) if self.flow.is_kept(pc) => return Ok(()),

@@ -1,5 +1,6 @@
 //! What loads, stores and atomics do.
 
+use super::canary::{Rule, is_out};
 use super::environment::has_data;
 use super::refusal::RefusalKind;
 use super::scalar::Scalar;
@@ -124,10 +125,12 @@ impl Transfer<'_> {
         let at = value.number.signed().wrapping_add(Span::one(offset));
         let end = at.max.saturating_add(i64::from(len));
         let inside = match self.bytes(value, region) {
+            Some(bytes) if is_out(Rule::End) => at.max <= i64::from(bytes),
             Some(bytes) => end <= i64::from(bytes),
             None => value.slack(self.state.data_min).get() >= Some(offset + i64::from(len)),
         };
-        let proved = inside && at.min >= self.bottom(region) && at.max >= at.min;
+        let starts = at.min >= self.bottom(region) || is_out(Rule::Start);
+        let proved = inside && starts && at.max >= at.min;
         // Addresses of a region are 2^32 apart from the next one's, and it has less than 2^30. A
         // value may start anywhere in its map's.
         let apart = 1_i64 << 32;
@@ -286,8 +289,11 @@ impl Transfer<'_> {
             return;
         }
         let Some(at) = place.stack_byte() else {
-            let (start, end) = place.stack_bytes();
-            return self.state.stack.forget(start, end);
+            if !is_out(Rule::Store) {
+                let (start, end) = place.stack_bytes();
+                self.state.stack.forget(start, end);
+            }
+            return;
         };
         let number = cut(&value.number, len as usize);
         let stored = if number == value.number {

@@ -3,6 +3,7 @@
 //! Whatever is wrong is noted, and the state goes on as one in which everything may have happened:
 //! only the last pass, which knows most, tells of it.
 
+use super::canary::{Rule, is_out};
 use super::environment::Environment;
 use super::refusal::{Refusal, RefusalKind};
 use super::scalar::Scalar;
@@ -252,6 +253,9 @@ fn arithmetic(width: Width, op: AluOp, a: &Value, b: &Value) -> Value {
     let number = Scalar::alu(width, op, &a.number, &b.number);
     let mut result = Value::number(number).with_slack(slack::of_result(width, op, a, b));
     let Some(constant) = b.number.single() else {
+        if is_out(Rule::Relation) {
+            (result.id, result.delta) = (a.id, a.delta);
+        }
         return result;
     };
     let by = match op {

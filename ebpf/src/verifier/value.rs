@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
 use crate::limits::{FRAME_BYTES, REGION_BYTES_MAX, STACK_BYTES};
 use crate::memory::{MapIndex, RegionId};
@@ -96,6 +97,9 @@ impl Slack {
 
     /// With so much less of it.
     pub(super) fn less(self, by: i64) -> Slack {
+        if is_out(Rule::Slack) {
+            return self;
+        }
         let left = self.get().and_then(|slack| slack.checked_sub(by));
         left.map_or(Slack::NONE, Slack::of)
     }

@@ -1,6 +1,7 @@
 //! Load generators and the rivals they are compared with.
 
 pub mod bare_smoltcp;
+pub mod engine;
 pub mod kernel_sockets;
 pub mod served;
 pub mod source;

@@ -205,6 +205,7 @@ fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfi
         limits: LARGE,
         driver: DriverConfig::default(),
         seed: 1,
+        map_secret: 2,
         execution: ExecutionConfig::default(),
         far_connections: connections,
     }

@@ -10,7 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dpu_firmware::execution::{Execution, ExecutionConfig, Lent, LoadedProgram, Unfit};
+use dpu_firmware::execution::{
+    Execution, ExecutionConfig, Lent, LoadedProgram, Translation, Unfit,
+};
 use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
 use dpu_firmware::limits::LARGE;
 use dpu_firmware::objects::Object;
@@ -101,6 +103,7 @@ impl ProgramAlone {
         loop {
             let mut host = HelperHost {
                 objects: &self.objects,
+                maps: &mut [],
                 now_us: 0,
                 random: &mut random,
                 plan: &mut self.plan,
@@ -139,11 +142,15 @@ fn prove(image: &Image<'_>, execution: ExecutionConfig) -> Result<LoadedProgram,
         .map_err(|refusal| refusal.to_string())?;
     let mut program = LoadedProgram::empty(execution.engine, LARGE.code_bytes)
         .ok_or("there is no memory for machine code")?;
+    let mut translation = Translation::IDLE;
     let unfit = |why: Unfit| why.to_string();
     program
-        .load(&mut verifier, execution.isolation)
+        .load(&mut verifier, execution.isolation, &mut translation)
         .map_err(unfit)?;
-    while !program.translate(u32::MAX).map_err(unfit)? {}
+    while !program
+        .translate(&mut translation, u32::MAX)
+        .map_err(unfit)?
+    {}
     Ok(program)
 }
 

@@ -194,6 +194,7 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
         driver: DriverConfig::default(),
         execution: spec.execution,
         seed: 1,
+        map_secret: 2,
         far_connections: 1,
     })
 }

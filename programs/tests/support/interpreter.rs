@@ -1,13 +1,15 @@
 //! Runs a shipped object as an agent would: linked by the client, checked, interpreted.
 //!
-//! Scratch and stack start with rubbish in them, each read suspends the program, and it runs in
+//! Its maps are laid out once and stay from call to call, as an instance's do. Scratch and stack
+//! start with rubbish in them, each read suspends the program, and it runs in
 //! slices so small that it yields in the middle of everything.
 
 use client::linker;
 use ebpf::limits::STACK_BYTES;
+use ebpf::maps::{HashSeed, Keys, bytes_needed};
 use ebpf::{
-    EntryKind, HelperResult, HelperSpec, Host, Image, Memory, Outcome, Program, RegionId, Right,
-    State, check, run,
+    EntryKind, HelperResult, HelperSpec, Host, Image, Map, MapIndex, MapShape, MapSpec, Memory,
+    Outcome, Program, RegionId, Right, State, check_image, run,
 };
 
 use super::{Answer, Backend};
@@ -15,6 +17,10 @@ use super::{Answer, Backend};
 const DPU_READ: u32 = 0x1000;
 const DPU_SIZE: u32 = 0x1008;
 const DPU_MEMCPY: u32 = 0x100a;
+const DPU_CRC32C: u32 = 0x100c;
+const MAP_LOOKUP_ELEM: u32 = 1;
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
 
 const HELPERS: &[HelperSpec] = &[
     HelperSpec {
@@ -31,6 +37,26 @@ const HELPERS: &[HelperSpec] = &[
         id: DPU_MEMCPY,
         name: "dpu_memcpy",
         length_arg: Some(2),
+    },
+    HelperSpec {
+        id: DPU_CRC32C,
+        name: "dpu_crc32c",
+        length_arg: Some(2),
+    },
+    HelperSpec {
+        id: MAP_LOOKUP_ELEM,
+        name: "bpf_map_lookup_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_UPDATE_ELEM,
+        name: "bpf_map_update_elem",
+        length_arg: None,
+    },
+    HelperSpec {
+        id: MAP_DELETE_ELEM,
+        name: "bpf_map_delete_elem",
+        length_arg: None,
     },
 ];
 
@@ -49,15 +75,45 @@ pub(crate) fn start(name: &str) -> Box<dyn Backend> {
     let image = linker::link(program.object)
         .expect("what is shipped links")
         .image;
+    let maps = StoredMap::all(&Image::parse(&image).expect("the linker makes an image"));
     Box::new(Interpreted {
         image,
+        maps,
         object: Vec::new(),
     })
 }
 
-/// A program's image, and the object it reads.
+/// A map, as it is between two calls.
+struct StoredMap {
+    spec: MapSpec,
+    memory: Vec<u8>,
+    /// Where in it the map begins: at a multiple of 8.
+    start: usize,
+}
+
+impl StoredMap {
+    fn all(image: &Image<'_>) -> Vec<StoredMap> {
+        let laid_out = image.maps().map(|(spec, initial)| {
+            let bytes = bytes_needed(&spec).expect("the linker makes maps that can be had");
+            let memory = vec![RUBBISH; bytes + 7];
+            let start = memory.as_ptr().align_offset(8);
+            let mut map = StoredMap {
+                spec,
+                memory,
+                start,
+            };
+            let seed = HashSeed(*b"a seed of a test");
+            Map::new(&spec, initial, seed, &mut map.memory[start..]).expect("there is room");
+            map
+        });
+        laid_out.collect()
+    }
+}
+
+/// A program's image, its maps, and the object it reads.
 struct Interpreted {
     image: Vec<u8>,
+    maps: Vec<StoredMap>,
     object: Vec<u8>,
 }
 
@@ -71,6 +127,7 @@ struct Pending {
 /// The helpers.
 struct Dpu<'a> {
     object: &'a [u8],
+    maps: Vec<Keys<'a>>,
     reads: u32,
     pending: Option<Pending>,
 }
@@ -104,6 +161,53 @@ impl Dpu<'_> {
     }
 }
 
+impl<'a> Dpu<'a> {
+    fn map(&mut self, handle: u64) -> (RegionId, &mut Keys<'a>) {
+        let index = MapIndex::of_handle(handle).expect("a map was named");
+        let keys = &mut self.maps[index.get() as usize];
+        (RegionId::Map(index), keys)
+    }
+
+    fn lookup(&mut self, [map, key, ..]: [u64; 5], memory: &Memory<'_>) -> u64 {
+        let (region, keys) = self.map(map);
+        let key = memory.read(key, keys.shape().key_bytes());
+        let found = keys.lookup(key.expect("a key"));
+        found.map_or(0, |offset| Memory::address(region, offset))
+    }
+
+    fn update(&mut self, [map, key, value, flags, _]: [u64; 5], memory: &mut Memory<'_>) -> i64 {
+        let (region, keys) = self.map(map);
+        let key = memory.read(key, keys.shape().key_bytes());
+        match keys.place(key.expect("a key"), flags) {
+            Ok(offset) => {
+                let place = Memory::address(region, offset);
+                let bytes = keys.shape().value_bytes();
+                memory.copy(place, value, bytes).expect("a value");
+                0
+            }
+            Err(error) => error.errno().into(),
+        }
+    }
+
+    fn delete(&mut self, [map, key, ..]: [u64; 5], memory: &Memory<'_>) -> i64 {
+        let (_, keys) = self.map(map);
+        let key = memory.read(key, keys.shape().key_bytes());
+        match keys.delete(key.expect("a key")) {
+            Ok(()) => 0,
+            Err(error) => error.errno().into(),
+        }
+    }
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!seed, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
+        })
+    })
+}
+
 impl Host for Dpu<'_> {
     fn helpers(&self) -> &[HelperSpec] {
         HELPERS
@@ -117,6 +221,14 @@ impl Host for Dpu<'_> {
                 let copied = memory.copy(args[0], args[1], args[2] as u32 as usize);
                 HelperResult::Return(if copied.is_ok() { 0 } else { EFAULT })
             }
+            DPU_CRC32C => {
+                let bytes = memory.read(args[1], args[2] as u32 as usize);
+                let crc = bytes.map(|bytes| i64::from(crc32c(args[0] as u32, bytes)));
+                HelperResult::Return(crc.unwrap_or(EFAULT))
+            }
+            MAP_LOOKUP_ELEM => HelperResult::Return(self.lookup(args, memory).cast_signed()),
+            MAP_UPDATE_ELEM => HelperResult::Return(self.update(args, memory)),
+            MAP_DELETE_ELEM => HelperResult::Return(self.delete(args, memory)),
             _ => HelperResult::Unknown,
         }
     }
@@ -143,7 +255,7 @@ impl Backend for Interpreted {
         let header = image.header();
         let slots: Vec<u64> = image.code().collect();
         let entry = image.entry(EntryKind::Call).expect("it has a dpu/call");
-        let checked = check(&slots, &[entry], HELPERS).expect("it passes the check");
+        let checked = check_image(&image, &slots, HELPERS).expect("it passes the check");
         let program = Program::new(&slots, &checked, Memory::address(RegionId::Scratch, 0));
 
         let mut padded = args.to_vec();
@@ -158,8 +270,22 @@ impl Backend for Interpreted {
             .with_write(RegionId::Reply, &mut reply)
             .with_write(RegionId::Scratch, &mut scratch)
             .with_write(RegionId::Stack, &mut stack);
+        let mut maps = Vec::new();
+        for (number, map) in self.maps.iter_mut().enumerate() {
+            let shape = MapShape::of(&map.spec).expect("it was laid out");
+            let memory_of_map = &mut map.memory[map.start..];
+            let (values, behind) = shape.split(memory_of_map).expect("it was laid out");
+            let region = RegionId::Map(MapIndex::new(number as u32).expect("few maps"));
+            memory = if shape.programs_may_write() {
+                memory.with_write(region, values)
+            } else {
+                memory.with_read(region, values)
+            };
+            maps.push(Keys::over(shape, behind));
+        }
         let mut dpu = Dpu {
             object: &self.object,
+            maps,
             reads: 0,
             pending: None,
         };

@@ -1,7 +1,7 @@
 //! Small programs from assembly, as images that an agent loads.
 
 use ebpf::asm::assemble;
-use ebpf::{EntryKind, ImageBuilder};
+use ebpf::{EntryKind, ImageBuilder, MapSpec};
 
 /// An image in the making: code, and what it declares.
 #[derive(Debug, Clone)]
@@ -52,6 +52,13 @@ impl Image {
     #[must_use]
     pub fn objects(mut self, count: u16) -> Image {
         self.builder = self.builder.objects(count);
+        self
+    }
+
+    /// Has a map more, with initial bytes.
+    #[must_use]
+    pub fn map(mut self, spec: MapSpec, initial: &[u8]) -> Image {
+        self.builder = self.builder.map(spec, initial);
         self
     }
 

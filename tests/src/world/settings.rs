@@ -123,6 +123,7 @@ impl Settings {
             limits: self.limits,
             driver: DriverConfig::default(),
             seed: self.seed,
+            map_secret: !self.seed,
             execution: self.execution,
             far_connections: self.far_connections,
         }

@@ -293,6 +293,18 @@ impl Emitter {
                         return Some(3);
                     }
                 }
+                if let Some((scaled, scale)) = scaling(&second, dst).filter(|_| bits == Bits::B64) {
+                    let (third, fourth) = (next(2)?, next(3)?);
+                    let (to_sum, sum) = self.scaled_sum(&third, &fourth, scaled, from, scale)?;
+                    if src == dst {
+                        return None;
+                    }
+                    // The sum need not wait for the shift.
+                    asm.mov(Bits::B64, to, from);
+                    asm.shift(Bits::B64, Shift::Shl, to, scale);
+                    asm.address(Bits::B64, to_sum, sum);
+                    return Some(4);
+                }
                 let added = self.sum(&second, width, dst, from)?;
                 if src == dst {
                     return None;
@@ -301,12 +313,58 @@ impl Emitter {
                 Some(2)
             }
             (AluOp::Lsh, Operand::Immediate(_)) => {
-                let part = extension(first, next(1)?, dst)?;
-                part.emit(asm, to, to);
+                let second = next(1)?;
+                if let Some(part) = extension(first, second, dst) {
+                    part.emit(asm, to, to);
+                    return Some(2);
+                }
+                let (_, scale) = scaling(first, dst)?;
+                let base = self.added_register(&second, dst)?;
+                asm.address(Bits::B64, to, scaled_place(base, to, scale));
                 Some(2)
             }
             _ => None,
         }
+    }
+
+    /// The native register that is added to another register, of 64 bits.
+    fn added_register(&self, instruction: &Instruction, to: Register) -> Option<Reg> {
+        match *instruction {
+            Instruction::Alu {
+                width: Width::Bits64,
+                op: AluOp::Add,
+                dst,
+                src: Operand::Register(src),
+            } if dst == to && src != to && src != Register::FRAME => Some(self.native(src)),
+            _ => None,
+        }
+    }
+
+    /// What a move and an addition of `scaled`, which is `from` shifted, make: where it goes, and the
+    /// sum as a place.
+    fn scaled_sum(
+        &self,
+        moved: &Instruction,
+        added: &Instruction,
+        scaled: Register,
+        from: Reg,
+        scale: u8,
+    ) -> Option<(Reg, Mem)> {
+        let Instruction::Alu {
+            width: Width::Bits64,
+            op: AluOp::Mov,
+            dst,
+            src: Operand::Register(base),
+        } = *moved
+        else {
+            return None;
+        };
+        if dst == scaled || base == scaled || base == Register::FRAME {
+            return None;
+        }
+        let added = self.added_register(added, dst)?;
+        let base = self.native(base);
+        (added == self.native(scaled)).then(|| (self.native(dst), scaled_place(base, from, scale)))
     }
 
     /// The sum that an addition behind a move makes, as a place.
@@ -335,6 +393,27 @@ impl Emitter {
             Operand::Register(src) => Some(Mem::sum(from, self.native(src), 0)),
             Operand::Immediate(number) => Some(Mem::at(from, number)),
         }
+    }
+}
+
+/// The register and the count of a shift that an address can contain.
+fn scaling(instruction: &Instruction, register: Register) -> Option<(Register, u8)> {
+    match *instruction {
+        Instruction::Alu {
+            width: Width::Bits64,
+            op: AluOp::Lsh,
+            dst,
+            src: Operand::Immediate(count @ 1..=3),
+        } if dst == register => Some((dst, count as u8)),
+        _ => None,
+    }
+}
+
+const fn scaled_place(base: Reg, index: Reg, scale: u8) -> Mem {
+    Mem {
+        base,
+        index: Some((index, scale)),
+        disp: 0,
     }
 }
 

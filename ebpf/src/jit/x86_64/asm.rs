@@ -145,6 +145,7 @@ pub(super) struct Asm<'o, 'a>(pub(super) &'o mut Output<'a>);
 #[must_use]
 pub(super) struct Open {
     end: usize,
+    far: bool,
 }
 
 struct Bytes {
@@ -457,20 +458,39 @@ impl Asm<'_, '_> {
     /// Goes to where [`close`](Asm::close) is called, if the condition holds.
     pub(super) fn open_if(&mut self, cc: Cc) -> Open {
         self.0.put(&[0x70 | cc as u8, 0]);
-        Open { end: self.0.at() }
+        Open {
+            end: self.0.at(),
+            far: false,
+        }
     }
 
     /// Goes to where [`close`](Asm::close) is called.
     pub(super) fn open(&mut self) -> Open {
         self.0.put(&[0xeb, 0]);
-        Open { end: self.0.at() }
+        Open {
+            end: self.0.at(),
+            far: false,
+        }
+    }
+
+    /// Goes to where [`close`](Asm::close) is called, however far, if the condition holds.
+    pub(super) fn open_far_if(&mut self, cc: Cc) -> Open {
+        self.0.put(&[0x0f, 0x80 | cc as u8, 0, 0, 0, 0]);
+        Open {
+            end: self.0.at(),
+            far: true,
+        }
     }
 
     /// The jump leads here.
     pub(super) fn close(&mut self, open: Open) {
-        match i8::try_from(self.0.at() - open.end) {
-            Ok(distance) => self.0.put_at(open.end - 1, &[distance as u8]),
-            Err(_) => self.0.fail(),
+        let distance = (self.0.at() - open.end) as i32;
+        if open.far {
+            self.0.put_at(open.end - 4, &distance.to_le_bytes());
+        } else if let Ok(distance) = i8::try_from(distance) {
+            self.0.put_at(open.end - 1, &[distance as u8]);
+        } else {
+            self.0.fail();
         }
     }
 

@@ -46,16 +46,6 @@ fn end_of_operations(source: &Source<'_>, from: u32) -> Option<u32> {
     })
 }
 
-/// The jump forward that a loop's head ends in, if it has nothing before that but a few operations on
-/// registers.
-fn head(source: &Source<'_>, from: u32) -> Option<u32> {
-    let pc = end_of_operations(source, from)?;
-    match source.instruction(pc).ok()? {
-        Instruction::Jump { offset: 0.., .. } | Instruction::JumpIf { offset: 0.., .. } => Some(pc),
-        _ => None,
-    }
-}
-
 /// A jump over a few operations, after which the same is asked again.
 struct Twice {
     /// Where the first one leads.
@@ -129,26 +119,24 @@ fn is_asked_about(instruction: &Instruction, register: Register) -> bool {
 }
 
 impl Emitter {
-    pub(super) fn jump(
-        &mut self,
-        source: &Source<'_>,
-        table: &Table<'_>,
-        pc: u32,
-        offset: i32,
-        asm: &mut Asm<'_, '_>,
-    ) {
-        let target = target_of(pc, offset);
+    pub(super) fn jump(&self, table: &Table<'_>, pc: u32, offset: i32, asm: &mut Asm<'_, '_>) {
+        if offset != 0 {
+            self.go(table, (pc, table.is_near(pc)), target_of(pc, offset), asm);
+        }
+    }
+
+    /// Makes a jump, which may be known to be near.
+    fn go(&self, table: &Table<'_>, (pc, near): (u32, bool), target: u32, asm: &mut Asm<'_, '_>) {
         if target <= pc {
-            self.go_back(source, table, (pc, table.is_near(pc)), target, asm);
-        } else if offset != 0 {
-            asm.jump(table.is_near(pc), table.offset(target));
+            self.go_back(table, (pc, near), target, asm);
+        } else {
+            asm.jump(near, table.offset(target));
         }
     }
 
     /// Pays for a jump back, which may be known to be near, and makes it.
     fn go_back(
-        &mut self,
-        source: &Source<'_>,
+        &self,
         table: &Table<'_>,
         (pc, near): (u32, bool),
         target: u32,
@@ -156,44 +144,8 @@ impl Emitter {
     ) {
         let price = meter::jump_cost(pc, target) as i32;
         asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
-        if let Some(head) = head(source, target) {
-            let overdrawn = self.stub(asm, Exit::Jump { pc, target });
-            asm.jump_if(Cc::Less, false, overdrawn);
-            return self.repeat(source, table, target, head, asm);
-        }
         asm.jump_if(Cc::GreaterEqual, near, table.offset(target));
         self.go_out(asm, Exit::Jump { pc, target });
-    }
-
-    /// Does what stands from a slot to a jump, and makes that jump: one jump less than to go there.
-    fn repeat(
-        &mut self,
-        source: &Source<'_>,
-        table: &Table<'_>,
-        from: u32,
-        jump: u32,
-        asm: &mut Asm<'_, '_>,
-    ) {
-        self.operations(source, table, from, jump, asm);
-        match source.instruction(jump) {
-            Ok(Instruction::Jump { offset, .. }) => {
-                asm.jump(false, table.offset(target_of(jump, offset)));
-            }
-            Ok(Instruction::JumpIf {
-                width,
-                condition,
-                dst,
-                src,
-                offset,
-            }) => {
-                let cc = self.compare(asm, bits_of(width), condition, dst, src);
-                let target = target_of(jump, i32::from(offset));
-                asm.jump_if(cc, false, table.offset(target));
-                asm.jump(false, table.offset(jump + 1));
-            }
-            _ => {}
-        }
-        self.flags = None;
     }
 
     /// Does what stands from a slot to another, all of it operations on registers.
@@ -231,15 +183,23 @@ impl Emitter {
             second,
             target,
         } = *twice;
-        let taken = asm.open_if(cc);
+        let taken = asm.open_far_if(cc);
         self.operations(source, table, pc + 1, second, asm);
-        asm.jump(false, table.offset(second + 1));
+        self.go_on(source, table, second + 1, asm);
         asm.close(taken);
         self.operations(source, table, joined, second, asm);
-        if target <= second {
-            self.go_back(source, table, (second, false), target, asm);
+        self.go(table, (second, false), target, asm);
+    }
+
+    /// Goes to a slot; or to where that leads after a few operations, which are done here.
+    fn go_on(&mut self, source: &Source<'_>, table: &Table<'_>, pc: u32, asm: &mut Asm<'_, '_>) {
+        let end = end_of_operations(source, pc);
+        let jump = end.and_then(|end| Some((end, source.instruction(end).ok()?)));
+        if let Some((end, Instruction::Jump { offset, .. })) = jump {
+            self.operations(source, table, pc, end, asm);
+            self.go(table, (end, false), target_of(end, offset), asm);
         } else {
-            asm.jump(false, table.offset(target));
+            asm.jump(false, table.offset(pc));
         }
     }
 
@@ -267,7 +227,7 @@ impl Emitter {
             self.jump_if_twice(source, table, (pc, cc), &twice, asm);
         } else if target <= pc {
             let stays = asm.open_if(cc.not());
-            self.go_back(source, table, (pc, table.is_near(pc)), target, asm);
+            self.go_back(table, (pc, table.is_near(pc)), target, asm);
             asm.close(stays);
         } else if offset != 0 {
             asm.jump_if(cc, table.is_near(pc), table.offset(target));

@@ -17,8 +17,9 @@
 //! from their number.
 //!
 //! A jump back is a subtraction from the fuel and a jump that is taken as long as that is not
-//! negative. Where it leads to a few operations and a jump forward, as the loops of compiled C do, it
-//! is replaced by these: every jump that is taken costs, and more so behind one that was mispredicted.
+//! negative: no more jumps than there would be without a meter. A jump that was taken once has a price
+//! even where it is not taken, so there are none on the way that only lead out of it, but those of
+//! guarded accesses.
 
 mod access;
 mod arithmetic;
@@ -447,7 +448,7 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
+            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
             Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);
