@@ -66,7 +66,7 @@ const PIN_FIRST: u8 = 19;
 const PINS_MAX: usize = 11;
 
 /// Places to leave from that can wait to be written.
-const STUBS_MAX: usize = 64;
+const STUBS_MAX: usize = 32;
 /// What one slot adds to them at most.
 const SLOT_STUBS_MAX: usize = 4;
 /// Bytes of the code of one slot at most, with what it takes to leave it. A program's code so stays
@@ -172,9 +172,10 @@ enum Detail {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stub {
     /// Where it is.
-    at: usize,
+    at: u32,
+    /// The word of the exit.
+    exit: u32,
     branch: Branch,
-    exit: Exit,
     detail: Detail,
 }
 

@@ -42,6 +42,7 @@ pub(super) trait Emitter {
 }
 
 /// The emitter of some architecture.
+#[allow(clippy::large_enum_variant)] // There is no heap, and one of them for a compilation.
 pub(super) enum Backend {
     Aarch64(aarch64::Emitter),
     X86_64(x86_64::Emitter),

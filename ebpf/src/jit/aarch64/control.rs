@@ -45,9 +45,9 @@ impl Emitter {
         detail: Detail,
     ) {
         let stub = Stub {
-            at: asm.at(),
+            at: asm.at() as u32,
+            exit: exit.word(),
             branch,
-            exit,
             detail,
         };
         let pushed = self.stubs.push(stub);
@@ -61,17 +61,19 @@ impl Emitter {
             let Some(&stub) = self.stubs.get(index) else {
                 break;
             };
-            let distance = (asm.at() - stub.at) / 4;
+            let at = stub.at as usize;
+            let distance = (asm.at() - at) / 4;
             let word = stub.branch.word(distance as i32);
-            asm.0.put_at(stub.at, &word.to_le_bytes());
-            match stub.detail {
-                Detail::None => self.leave(asm, stub.exit),
+            asm.0.put_at(at, &word.to_le_bytes());
+            let way_out = match stub.detail {
+                Detail::None => self.exit_at,
                 Detail::Sum(reg, offset) => {
                     asm.add(Size::X, T0, reg, i64::from(offset), T1);
-                    asm.word(EXIT, stub.exit.word());
-                    asm.jump(self.detail_at);
+                    self.detail_at
                 }
-            }
+            };
+            asm.word(EXIT, stub.exit);
+            asm.jump(way_out);
         }
         self.stubs.clear();
     }

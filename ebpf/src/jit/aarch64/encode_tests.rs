@@ -425,7 +425,7 @@ fn the_inverse_of_a_condition_is_its_opposite() {
 #[test]
 fn what_has_no_encoding_is_refused() {
     let (r0, r1) = (Reg(0), Reg(1));
-    for imm in [0x1001, 0x1000_000, u32::MAX, 0xfff_001] {
+    for imm in [0x1001, 0x0100_0000, u32::MAX, 0x00ff_f001] {
         assert_eq!(sum_imm(Sum::Add, Size::X, r0, r1, imm), None, "{imm:#x}");
     }
     let (masks, halves) = (bitmasks(Size::X), bitmasks(Size::W));
