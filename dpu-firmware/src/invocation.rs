@@ -404,6 +404,19 @@ pub enum Ran {
     Fault(Fault),
 }
 
+/// What a slice is run with beside what the invocation has itself.
+#[derive(Debug)]
+pub struct Around<'a, 'm> {
+    /// The program that it is of.
+    pub program: &'a LoadedProgram,
+    /// The instance's objects by number.
+    pub objects: &'a [Option<Object>],
+    /// The instance's maps.
+    pub maps: &'a mut [MapView<'m>],
+    /// The turn's time, microseconds.
+    pub now_us: u64,
+}
+
 /// The pool of invocations.
 #[derive(Debug)]
 pub struct Invocations {
@@ -495,11 +508,8 @@ impl Invocations {
     pub fn run<D: Dma>(
         &mut self,
         index: InvocationIndex,
-        program: &LoadedProgram,
-        objects: &[Option<Object>],
-        maps: &mut [MapView<'_>],
+        around: Around<'_, '_>,
         slice: u32,
-        now_us: u64,
         dma: &mut D,
     ) -> Ran {
         let at = usize::from(index.0);
@@ -513,13 +523,13 @@ impl Invocations {
             scratch: shortened(scratch, invocation.scratch_bytes),
         };
         let mut host = HelperHost {
-            objects,
-            maps,
-            now_us,
+            objects: around.objects,
+            maps: around.maps,
+            now_us: around.now_us,
             random: &mut invocation.random,
             plan: &mut invocation.plan,
         };
-        match self.executions[at].run(program, lent, &mut host, slice) {
+        match self.executions[at].run(around.program, lent, &mut host, slice) {
             Outcome::Exit { r0 } => Ran::Exit(r0 as i32),
             Outcome::Waiting => {
                 invocation.begin_reading();

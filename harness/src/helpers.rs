@@ -476,7 +476,10 @@ impl Host for Helpers<'_> {
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
         self.note(u64::from(helper));
         let result = self.answer_of(helper, args, memory);
-        debug_assert!(keeps_promise(helper, result), "{helper:#x} gives {result:?}");
+        debug_assert!(
+            keeps_promise(helper, result),
+            "{helper:#x} gives {result:?}"
+        );
         self.calls.push(Call {
             helper,
             args,
