@@ -97,7 +97,7 @@ const OPCODES: &[Opcode] = &[
 /// those that are pinned, and the stack pointer, which enters and leaves by it. None of the
 /// program's.
 fn is_base(number: u16) -> bool {
-    matches!(number, 10 | 12..=17 | 19..=29 | 31)
+    matches!(number, 10 | 12..=17 | 19..=28 | 31)
 }
 
 /// Looks at every word, by a decoder that knows nothing of the emitter.

@@ -9,7 +9,8 @@
 //! | x13, x14, x16, x17 | nothing for longer than an instruction of the program |
 //! | x15 | perhaps an address that was made native for an access, for the next one |
 //! | x18 | is the platform's, and left alone (AAPCS64 section 6.1.1) |
-//! | x19 to x29 | what addresses of the regions that are touched most are added to, and limits |
+//! | x19 to x28 | what addresses of the regions that are touched most are added to, and limits |
+//! | x29 | is the frame pointer of whoever entered, for those who walk the stack |
 //! | x30 | r10 as the program sees it, where it is mentioned |
 //!
 //! Code begins with the function that enters it, and with what all leave it through. What a single
@@ -63,7 +64,7 @@ const EXIT: Reg = T2;
 const FRAME_NUMBER: Reg = LR;
 /// What is pinned is in this register and those that follow.
 const PIN_FIRST: u8 = 19;
-const PINS_MAX: usize = 11;
+const PINS_MAX: usize = 10;
 
 /// Places to leave from that can wait to be written.
 const STUBS_MAX: usize = 32;
@@ -222,7 +223,7 @@ impl Emitter {
     /// The registers that belong to the caller and are used, in pairs, and where on the stack they
     /// are kept.
     fn saved(&self) -> impl Iterator<Item = (Reg, Reg, i32)> {
-        // Pins from x19 on; x29 and x30 come last.
+        // Pins from x19 on; x30 comes last, and for the sake of a pair x29.
         let pins = self.pins.0.len() as u8;
         let pairs = (0..5_u8).filter(move |index| index * 2 < pins);
         let pairs = pairs.map(|index| (Reg(PIN_FIRST + index * 2), Reg(PIN_FIRST + index * 2 + 1)));

@@ -9,6 +9,7 @@ extern crate alloc;
 mod code;
 mod conformance;
 mod engines;
+mod foreign;
 mod generated;
 mod heap;
 mod linux;
@@ -32,6 +33,7 @@ fn main(arguments: &[usize]) -> ! {
     let mut engines = Engines::new();
     conformance::run(&mut engines, &mut tally);
     operations::all(&mut engines, &mut tally);
+    foreign::run(&mut tally);
     let range = Range {
         programs: linux::argument(arguments, 1).unwrap_or(DEFAULT.programs),
         seed: linux::argument(arguments, 2).unwrap_or(DEFAULT.seed),
