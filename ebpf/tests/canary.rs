@@ -45,7 +45,8 @@ const WITNESSES: [(Rule, &str); Rule::ALL.len()] = [
     (Rule::Start,
         "ldxdw r2, [r1]; ldxw r3, [r1+40]; and r3, 15; sub r2, r3; ldxb r0, [r2]; exit"),
     (Rule::Join,
-        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r4, 8; jne r3, 200, +1; mov r4, 200; add r2, r4; ldxb r0, [r2]; exit"),
+        "ldxdw r2, [r1]; ldxw r3, [r1+40]; mov r4, r3; and r4, 7; jne r3, 200, +1; add r4, 200; add r2, r4; \
+         ldxb r0, [r2]; exit"),
     (Rule::Loop,
         "ldxdw r2, [r1]; mov r3, 0; l: ldxb r0, [r2]; add r2, 1; add r3, 1; jlt r3, 100, l; exit"),
     (Rule::Branch,

@@ -162,6 +162,20 @@ fn full_stacks() -> String {
     text + "mov r0, 0\nexit"
 }
 
+/// Meetings of ways that differ by a number each, in a loop.
+fn flags() -> String {
+    let mut text = String::from("mov r6, r1\nmov r0, 0\nl: ldxw r2, [r6+40]\n");
+    for turn in 0..245 {
+        let _ = write!(
+            text,
+            "mov r{flag}, 0\njeq r2, {turn}, +1\nmov r{flag}, 1\nadd r0, r{flag}\n\
+             xor r0, 1\njeq r{flag}, 0, +1\nadd r0, 3\n",
+            flag = 3 + turn % 3
+        );
+    }
+    text + "jlt r2, 9, l\nexit"
+}
+
 /// A long function with a loop, looked at for each of its calls.
 fn calls(count: usize) -> String {
     let body = "add r0, 1\nxor r0, 5\n".repeat(1900);
@@ -185,6 +199,7 @@ fn steps_are_in_proportion_to_slots() {
         ("loops in a row", loops_in_a_row(), 12),
         ("forty loops", loops_in_loops(40), 100),
         ("full stacks", full_stacks(), 20),
+        ("flags", flags(), 30),
     ] {
         let cost = prove(name, &text);
         let steps = cost

@@ -437,6 +437,28 @@ fn each_rule_accepts_and_refuses() {
     all_hold(&wrong);
 }
 
+/// Kinds that need programs too large for a table, or something else than a program. They have
+/// tests of their own.
+const ELSEWHERE: [RefusalKind; 5] = [
+    Why::TooManyContexts,
+    Why::TooManyStates { kept: 0 },
+    Why::TooManyCells,
+    Why::TooManySteps,
+    Why::NotChecked,
+];
+
+#[test]
+fn every_kind_of_refusal_is_in_the_table() {
+    let listed = RULES.iter().map(|rule| rule.5).chain(ELSEWHERE);
+    let listed: Vec<u16> = listed.map(|why| why.number()).collect();
+    for number in 0..=u16::MAX {
+        let Some(name) = RefusalKind::name_of(number) else {
+            continue;
+        };
+        assert!(listed.contains(&number), "{name}");
+    }
+}
+
 /// A bound, a program whose accesses it proves, and one of which it leaves some to a guard.
 struct Bound(&'static str, EntryKind, &'static str, &'static str, u32);
 

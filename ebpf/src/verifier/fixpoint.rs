@@ -100,6 +100,8 @@ struct Entry {
     role: Role,
     pending: bool,
     context: u8,
+    /// Another one of the same point was there when it came.
+    apart: bool,
     /// How often it changed.
     changes: u8,
     pc: u32,
@@ -109,6 +111,7 @@ const FREE: Entry = Entry {
     role: Role::Free,
     pending: false,
     context: 0,
+    apart: false,
     changes: 0,
     pc: 0,
 };
@@ -477,11 +480,10 @@ impl Job {
         let same = |it: &Entry| it.role == role && it.context == context && it.pc == pc;
         let known = used.iter().zip(kept.iter()).enumerate();
         let mut known = known.filter(|(_, (entry, _))| same(entry)).peekable();
+        let is_known = known.peek().is_some();
         // What differs by a constant is kept apart where few are, and where no loop comes by.
-        let splits = role == Role::Enter
-            && !self.flow.is_loop(pc)
-            && self.used < KEPT_MAX / 2
-            && known.peek().is_some();
+        let splits =
+            role == Role::Enter && !self.flow.is_loop(pc) && self.used < KEPT_MAX / 2 && is_known;
         let joined = if splits {
             let (mut count, mut last, mut agreeing) = (0, None, None);
             for (index, (_, place)) in known {
@@ -518,7 +520,14 @@ impl Job {
             }
             return Ok(());
         }
-        let free = self.entries.iter().position(|it| it.role == Role::Free);
+        let places = self.entries.iter().take(kept.len());
+        let free = places.into_iter().position(|it| it.role == Role::Free);
+        let free = free.or_else(|| self.make_room(kept));
+        let state = if branched {
+            &self.branched
+        } else {
+            &self.state
+        };
         self.used = self.used.max(free.map_or(0, |index| index + 1));
         let free =
             free.and_then(|index| Some((self.entries.get_mut(index)?, kept.get_mut(index)?)));
@@ -531,12 +540,43 @@ impl Job {
             role,
             pending: role == Role::Enter,
             context,
+            apart: is_known,
             changes: 0,
             pc,
         };
         self.work += state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
         place.0.copy_from(state);
         Ok(())
+    }
+
+    /// Joins two states of one point that were kept apart; the place that gets free.
+    fn make_room(&mut self, kept: &mut [Kept]) -> Option<usize> {
+        let len = self.entries.len().min(kept.len());
+        for index in 0..len {
+            let entry = self.entries[index];
+            if !entry.apart {
+                continue;
+            }
+            let same =
+                |it: &Entry| (it.role, it.context, it.pc) == (entry.role, entry.context, entry.pc);
+            let others = self.entries.iter().take(len).enumerate();
+            let mut others = others.filter(|(other, it)| *other != index && same(it));
+            let Some((other, _)) = others.next() else {
+                self.entries[index].apart = false;
+                continue;
+            };
+            let (first, second) = (index.min(other), index.max(other));
+            let (places, rest) = kept.split_at_mut(second);
+            let (place, from) = (places.get_mut(first)?, rest.first()?);
+            self.work += WORK_JOIN + from.0.stack.cells.len() as u32 / WORK_CELLS_JOINED;
+            let changed = place.0.join(&from.0, Join::Plain);
+            // What either still had to do, both have.
+            let pending = self.entries[first].pending || self.entries[second].pending;
+            self.entries[first].pending = changed || pending;
+            self.entries[second] = FREE;
+            return Some(second);
+        }
+        None
     }
 
     /// Goes on at a point: there, or later if other ways lead there too.
