@@ -13,7 +13,7 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
-use crate::invocation::{InvocationIndex, Ran, Reading, Start};
+use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
 };
@@ -272,15 +272,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Some(slab) => stored.maps().open(self.map_pool.memory(slab)),
                 None => MapViews::new(),
             };
-            self.invocations.run(
-                invocation,
-                program,
-                &objects,
-                &mut maps,
-                slice,
-                self.now_us,
-                dma,
-            )
+            let attached = Attached {
+                objects: &objects,
+                maps: &mut maps,
+            };
+            self.invocations
+                .run(invocation, program, attached, slice, self.now_us, dma)
         };
         let used = self.invocations.spent(invocation) - before;
         self.counters.instructions += used;

@@ -386,6 +386,15 @@ impl Invocation {
     }
 }
 
+/// What an instance has for its invocations to use.
+#[derive(Debug)]
+pub struct Attached<'a, 'm> {
+    /// Its objects by number; `None` where one was closed since.
+    pub objects: &'a [Option<Object>],
+    /// Its maps by number.
+    pub maps: &'a mut [MapView<'m>],
+}
+
 /// How a slice ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ran {
@@ -496,8 +505,7 @@ impl Invocations {
         &mut self,
         index: InvocationIndex,
         program: &LoadedProgram,
-        objects: &[Option<Object>],
-        maps: &mut [MapView<'_>],
+        attached: Attached<'_, '_>,
         slice: u32,
         now_us: u64,
         dma: &mut D,
@@ -513,8 +521,8 @@ impl Invocations {
             scratch: shortened(scratch, invocation.scratch_bytes),
         };
         let mut host = HelperHost {
-            objects,
-            maps,
+            objects: attached.objects,
+            maps: attached.maps,
             now_us,
             random: &mut invocation.random,
             plan: &mut invocation.plan,

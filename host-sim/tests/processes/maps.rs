@@ -191,7 +191,11 @@ fn what_cannot_be_done_to_maps_is_said() {
         1,
         "the limit is 16, this was 17",
     );
-    fails("delete OBJECT sizes 0", 1, "nothing can be deleted from an array");
+    fails(
+        "delete OBJECT sizes 0",
+        1,
+        "nothing can be deleted from an array",
+    );
     fails(
         "get OBJECT amounts 1 --put amounts",
         2,
@@ -209,6 +213,8 @@ fn what_cannot_be_done_to_maps_is_said() {
     ] {
         assert!(help.text().contains(words), "{words}: {help:?}");
     }
+    let help = server.outboard(&["--help"]).done();
+    assert!(help.text().contains("Look at the maps"), "{help:?}");
     let help = server.outboard(&["map", "set", "--help"]).done();
     assert!(help.text().contains("u64:70,u32:3"), "{help:?}");
     stop(server);
