@@ -13,7 +13,7 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
-use crate::invocation::{Around, InvocationIndex, Ran, Reading, Start};
+use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
 };
@@ -264,6 +264,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let Some(stored) = self.programs.at(instance.program) else {
             return 1;
         };
+        let program = stored.loaded();
         let dma = self.driver.device_mut().dma_mut();
         let before = self.invocations.spent(invocation);
         let ran = {
@@ -271,13 +272,12 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Some(slab) => stored.maps().open(self.map_pool.memory(slab)),
                 None => MapViews::new(),
             };
-            let around = Around {
-                program: stored.loaded(),
+            let attached = Attached {
                 objects: &objects,
                 maps: &mut maps,
-                now_us: self.now_us,
             };
-            self.invocations.run(invocation, around, slice, dma)
+            self.invocations
+                .run(invocation, program, attached, slice, self.now_us, dma)
         };
         let used = self.invocations.spent(invocation) - before;
         self.counters.instructions += used;

@@ -386,6 +386,15 @@ impl Invocation {
     }
 }
 
+/// What an instance has for its invocations to use.
+#[derive(Debug)]
+pub struct Attached<'a, 'm> {
+    /// Its objects by number; `None` where one was closed since.
+    pub objects: &'a [Option<Object>],
+    /// Its maps by number.
+    pub maps: &'a mut [MapView<'m>],
+}
+
 /// How a slice ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ran {
@@ -402,19 +411,6 @@ pub enum Ran {
     },
     /// It did what it may not.
     Fault(Fault),
-}
-
-/// What a slice is run with beside what the invocation has itself.
-#[derive(Debug)]
-pub struct Around<'a, 'm> {
-    /// The program that it is of.
-    pub program: &'a LoadedProgram,
-    /// The instance's objects by number.
-    pub objects: &'a [Option<Object>],
-    /// The instance's maps.
-    pub maps: &'a mut [MapView<'m>],
-    /// The turn's time, microseconds.
-    pub now_us: u64,
 }
 
 /// The pool of invocations.
@@ -508,8 +504,10 @@ impl Invocations {
     pub fn run<D: Dma>(
         &mut self,
         index: InvocationIndex,
-        around: Around<'_, '_>,
+        program: &LoadedProgram,
+        attached: Attached<'_, '_>,
         slice: u32,
+        now_us: u64,
         dma: &mut D,
     ) -> Ran {
         let at = usize::from(index.0);
@@ -523,13 +521,13 @@ impl Invocations {
             scratch: shortened(scratch, invocation.scratch_bytes),
         };
         let mut host = HelperHost {
-            objects: around.objects,
-            maps: around.maps,
-            now_us: around.now_us,
+            objects: attached.objects,
+            maps: attached.maps,
+            now_us,
             random: &mut invocation.random,
             plan: &mut invocation.plan,
         };
-        match self.executions[at].run(around.program, lent, &mut host, slice) {
+        match self.executions[at].run(program, lent, &mut host, slice) {
             Outcome::Exit { r0 } => Ran::Exit(r0 as i32),
             Outcome::Waiting => {
                 invocation.begin_reading();

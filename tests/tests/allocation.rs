@@ -17,8 +17,9 @@ use outboard_tests::faults_support::{Peer, Progress, Random, TINY, World};
 use protocol::Status;
 use protocol::message::{
     AttachRequest, CallRequest, CloseRequest, DetachRequest, FlushRequest, InfoRequest,
-    LoadPieceRequest, LoadRequest, OpenRequest, ProgramsRequest, ReadRequest, StatsRequest,
-    UnloadRequest, WriteRequest,
+    LoadPieceRequest, LoadRequest, MapDeleteRequest, MapDumpRequest, MapGetRequest, MapSetRequest,
+    MapsRequest, OpenRequest, ProgramsRequest, ReadRequest, StatsRequest, UnloadRequest,
+    WriteRequest,
 };
 use sha2::{Digest, Sha256};
 
@@ -182,7 +183,51 @@ fn load(world: &mut World, peer: &mut Peer, name: &str, object: &[u8]) -> u32 {
     reply.program.expect("accepted")
 }
 
-/// A client comes, does what happens once in a connection's life, and goes: 8 requests.
+/// A program that keeps maps is attached, called and looked at: 10 requests.
+fn count(world: &mut World, peer: &mut Peer) -> u64 {
+    let program = load(world, peer, "tally", programs::TALLY);
+    let attach = AttachRequest {
+        program,
+        objects: [].into_iter().collect(),
+        instruction_budget: 0,
+        read_budget: 0,
+    };
+    let reply = peer.must(world, &attach, &[]);
+    let instance = reply.decode::<AttachRequest>().expect("a reply").instance;
+    let args = programs::tally::TallyArgs { key: 5, amount: 6 };
+    peer.must(world, &CallRequest { instance }, &args.to_bytes());
+    peer.must(world, &MapsRequest { instance }, &[]);
+    let (key, value) = (&[7; 8][..], &[8; 16][..]);
+    let set = MapSetRequest {
+        instance,
+        map: 0,
+        flags: 0,
+        offset: None,
+        key,
+        value,
+    };
+    peer.must(world, &set, &[]);
+    let get = MapGetRequest {
+        instance,
+        map: 0,
+        offset: 0,
+        key,
+    };
+    peer.must(world, &get, &[]);
+    let (map, cursor) = (0, 0);
+    let dump = MapDumpRequest {
+        instance,
+        map,
+        cursor,
+    };
+    peer.must(world, &dump, &[]);
+    peer.must(world, &MapDeleteRequest { instance, map, key }, &[]);
+    peer.must(world, &DetachRequest { instance }, &[]);
+    peer.must(world, &UnloadRequest { program }, &[]);
+    10
+}
+
+/// A client comes, does what happens once in a connection's life, and goes: 18 requests.
 fn visit(world: &mut World) -> u64 {
     let mut peer = world.connect();
     let object = open(world, &mut peer);
@@ -200,11 +245,12 @@ fn visit(world: &mut World) -> u64 {
     assert_ne!(called.status, Status::DriveError);
     peer.must(world, &DetachRequest { instance }, &[]);
     peer.must(world, &UnloadRequest { program }, &[]);
+    let counted = count(world, &mut peer);
     peer.must(world, &CloseRequest { object }, &[]);
     world.far.close(peer.id);
     let until_us = world.now_us + 1_000_000;
     world.run(until_us, |world| Progress::of(false, peer.pump(world)));
-    8
+    8 + counted
 }
 
 /// The machine, talkers on it, and so many requests of all kinds.

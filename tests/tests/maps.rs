@@ -34,6 +34,9 @@ fn spec(kind: MapKind, key_bytes: u32, value_bytes: u32, entries_max: u32) -> Ma
     }
 }
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// An instance of a connection, and its maps.
 #[derive(Clone, Copy)]
 struct Instance {
@@ -62,10 +65,10 @@ impl Instance {
     }
 
     /// All entries, and how many replies they came in.
-    fn dump(self, world: &mut World, map: u32) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+    fn dump(self, world: &mut World, map: u32) -> (Vec<Entry>, usize) {
         let summary = self.maps(world)[map as usize];
         let (key_bytes, value_bytes) = (summary.key_bytes as usize, summary.value_bytes as usize);
-        let (mut found, mut cursor, mut replies) = (Vec::<(Vec<u8>, Vec<u8>)>::new(), 0, 0);
+        let (mut found, mut cursor, mut replies) = (Vec::<Entry>::new(), 0, 0);
         loop {
             let request = MapDumpRequest {
                 instance: self.id,

@@ -213,6 +213,8 @@ fn what_cannot_be_done_to_maps_is_said() {
     ] {
         assert!(help.text().contains(words), "{words}: {help:?}");
     }
+    let help = server.outboard(&["--help"]).done();
+    assert!(help.text().contains("Look at the maps"), "{help:?}");
     let help = server.outboard(&["map", "set", "--help"]).done();
     assert!(help.text().contains("u64:70,u32:3"), "{help:?}");
     stop(server);

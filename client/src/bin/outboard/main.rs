@@ -80,7 +80,6 @@ enum Command {
     Programs,
     /// Forget a loaded program
     Unload(programs::Unload),
-    /// Look at the maps and variables of a program, and set them
     Map(map::Map),
     /// Counters and pools of the agent
     Stats(stats::Stats),
