@@ -330,9 +330,10 @@ impl<'m> Helpers<'m> {
     }
 
     fn copy(&mut self, args: [u64; 5], memory: &mut Memory<'_>) -> Option<()> {
-        self.inside(args[0])?;
-        self.bytes(memory, args[1], args[2])?;
         let len = args[2] as u32 as usize;
+        self.inside(args[0])?;
+        memory.locate(args[0], len, Right::Write).ok()?;
+        self.bytes(memory, args[1], args[2])?;
         memory.copy(args[0], args[1], len).ok()
     }
 
