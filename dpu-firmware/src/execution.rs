@@ -9,7 +9,7 @@
 //! | entry, r1 and r2 as at a start | [`State::start_verified`], which also notes the program |
 //! | the context's pointers | [`Execution`] writes the context and lends it for reading only |
 //! | the stack as the program left it | [`Execution`] owns it |
-//! | regions at least as long as declared, with their rights | [`Execution::run`] compares |
+//! | regions as long as declared, with their rights | [`Execution::run`] compares |
 //! | helpers write and return what [`SIGNATURES`](crate::helpers::SIGNATURES) says | a test of [`HelperHost`], which is the only host; [`Execution::resume`] clamps |
 //!
 //! Scratch, reply and maps need no such care: whatever is in them, the proof takes every byte of
@@ -266,12 +266,13 @@ pub struct Lent<'m> {
 }
 
 impl Lent<'_> {
-    /// True if a program proved for `environment` may be run with it.
-    fn suffices(&self, environment: &Environment) -> bool {
-        let enough = |bytes: &[u8], declared: u32| bytes.len() >= declared as usize;
-        enough(self.args, environment.args_bytes)
-            && enough(self.reply, environment.reply_bytes)
-            && enough(self.scratch, environment.scratch_bytes)
+    /// True if a program proved for `environment` may be run with it. Lengths must be as declared: a
+    /// guard that lets an access through tells the proof where it was, so more is as bad as less.
+    fn is_as_declared(&self, environment: &Environment) -> bool {
+        let exact = |bytes: &[u8], declared: u32| bytes.len() == declared as usize;
+        exact(self.args, environment.args_bytes)
+            && exact(self.reply, environment.reply_bytes)
+            && exact(self.scratch, environment.scratch_bytes)
     }
 }
 
@@ -319,8 +320,8 @@ impl Execution {
 
     /// Runs one slice.
     ///
-    /// What was not started, was started for another program, or is lent less than that program
-    /// declares, is not run: it ends in a fault that says so.
+    /// What was not started, was started for another program, or is lent other memory than that
+    /// program declares, is not run: it ends in a fault that says so.
     pub fn run(
         &mut self,
         program: &LoadedProgram,
@@ -336,8 +337,8 @@ impl Execution {
             return unfit("it was started for another program");
         }
         let environment = verified.environment();
-        if !lent.suffices(environment) || !are_declared(host.maps, environment) {
-            return unfit("it was lent less memory than it declares");
+        if !lent.is_as_declared(environment) || !are_declared(host.maps, environment) {
+            return unfit("it was lent other memory than it declares");
         }
         let memory = Memory::new()
             .with_read(RegionId::Context, &self.context)

@@ -173,7 +173,6 @@ proptest! {
         let read_only = RegionId::Map(MapIndex::new(3).unwrap());
         let result = host.call(signature.id, args, &mut memory);
         prop_assert!(memory.region(read_only).iter().all(|&byte| byte == 0));
-        drop(memory);
 
         let ranges = writable(signature, &args);
         forget(&mut before, &ranges);
