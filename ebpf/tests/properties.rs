@@ -5,8 +5,8 @@ mod support;
 use ebpf::isa::Slot;
 use ebpf::limits::STACK_BYTES;
 use ebpf::{
-    Checked, EntryKind, HelperResult, HelperSpec, Host, Image, ImageBuilder, Instruction, MapSpec,
-    Memory, Outcome, Program, RegionId, State, asm, check,
+    Checked, EntryKind, HelperResult, HelperSpec, Host, Image, ImageBuilder, Instruction, MapKind,
+    MapSpec, Memory, Outcome, Program, RegionId, State, asm, check,
 };
 use proptest::prelude::*;
 use support::generate::{HELPER_ACTS, HELPER_WAITS, MEMORY_BYTES, Set, program};
@@ -243,7 +243,7 @@ proptest! {
         }
         for (key_bytes, entries_max, initial) in &maps {
             let (key_bytes, entries_max) = (*key_bytes, *entries_max);
-            let spec = MapSpec { kind: 2, key_bytes, value_bytes: 8, entries_max, ..MapSpec::default() };
+            let spec = MapSpec { kind: MapKind::Hash as u32, key_bytes, value_bytes: 8, entries_max, ..MapSpec::default() };
             builder = builder.map(spec, initial);
         }
         let bytes = builder.build().expect("the image builds");

@@ -11,15 +11,14 @@ static __always_inline __u64 work(const __u8 *bytes, __u64 key)
 	__u32 at = 0;
 
 	while (at < BYTES - LONGEST) {
+		__u32 end = at + LONGEST;
 		__u64 number = 0;
-		__u32 length = 0;
 		__u8 byte;
 
 		do {
-			byte = bytes[at + length];
+			byte = bytes[at++];
 			number = number << 7 | (byte & 0x7f);
-		} while (++length < LONGEST && byte >= 0x80);
-		at += length;
+		} while (byte >= 0x80 && at < end);
 		sum = (sum ^ number) * 0x9e3779b97f4a7c15ull;
 	}
 	return sum;

@@ -9,7 +9,7 @@ use dpu_firmware::limits::SLICE_INSTRUCTIONS;
 use ebpf::abi::{CONTEXT_BYTES, CONTEXT_LAYOUT, HELPERS, SIGNATURES};
 use ebpf::fast::{DecodedStore, run_proved};
 use ebpf::jit::{self, JitStore, table_for};
-use ebpf::limits::{CODE_SLOTS_MAX, KEPT_MAX, STACK_BYTES};
+use ebpf::limits::{KEPT_MAX, STACK_BYTES};
 use ebpf::verifier::{Environment, Kept, Verified, Verifier};
 use ebpf::{
     EntryKind, Image, Isolation, Memory, NoHost, Outcome, RegionId, State, check_image, run,
@@ -20,6 +20,9 @@ use crate::code;
 
 /// Units of the meter that are enough for every workload.
 const BUDGET: u64 = 10_000_000;
+
+/// Slots of the longest workload; more would only fill the stack on the way to the heap.
+const SLOTS_MAX: usize = 255;
 
 /// Bytes of machine code that are enough for every workload.
 const CODE_BYTES: usize = 1 << 16;
@@ -143,7 +146,7 @@ pub(super) fn interpreter(
     isolation: Isolation,
     proved: &Proved,
 ) -> Result<Contender, String> {
-    let mut store = Box::new(DecodedStore::<{ CODE_SLOTS_MAX + 1 }>::new());
+    let mut store = Box::new(DecodedStore::<{ SLOTS_MAX + 1 }>::new());
     store
         .decode(
             &proved.verified.program(),
@@ -171,7 +174,7 @@ pub(super) fn jit(
     proved: &Proved,
 ) -> Result<Contender, String> {
     let memory = code::mapped(CODE_BYTES).ok_or("the system gives no memory for code")?;
-    let mut store = Box::new(JitStore::<_, { table_for(CODE_SLOTS_MAX) }>::new(memory));
+    let mut store = Box::new(JitStore::<_, { table_for(SLOTS_MAX) }>::new(memory));
     store
         .compile(
             &proved.verified.program(),
