@@ -224,7 +224,7 @@ proptest! {
         slots in prop::collection::vec(any::<u64>(), 1..60),
         numbers in (0..=80_u32, 0..=4096_u32, 0..=65_536_u32, 0..=8_u16, 9..=16_u32),
         pcs in prop::collection::vec(any::<prop::sample::Index>(), 3),
-        maps in prop::collection::vec((1..9_u32, 1..9_u32, prop::collection::vec(any::<u8>(), 0..8)), 0..4),
+        maps in prop::collection::vec((8..17_u32, 1..9_u32, prop::collection::vec(any::<u8>(), 0..8)), 0..4),
     ) {
         let (scratch_kib, args_max, reply_max, objects, unit) = numbers;
         let mut builder = ImageBuilder::new()
@@ -241,9 +241,11 @@ proptest! {
         for &(kind, pc) in &entries {
             builder = builder.entry(kind, pc);
         }
-        for (key_bytes, entries_max, initial) in &maps {
-            let (key_bytes, entries_max) = (*key_bytes, *entries_max);
-            let spec = MapSpec { kind: MapKind::Hash as u32, key_bytes, value_bytes: 8, entries_max, ..MapSpec::default() };
+        // Arrays, the only ones that come with values.
+        for (value_bytes, entries_max, initial) in &maps {
+            let (value_bytes, entries_max) = (*value_bytes, *entries_max);
+            let kind = MapKind::Array as u32;
+            let spec = MapSpec { kind, key_bytes: 4, value_bytes, entries_max, ..MapSpec::default() };
             builder = builder.map(spec, initial);
         }
         let bytes = builder.build().expect("the image builds");
@@ -255,7 +257,7 @@ proptest! {
         prop_assert_eq!((header.scratch_bytes, header.args_max), (scratch_kib * 1024, args_max));
         prop_assert_eq!((header.reply_max, header.objects), (reply_max, objects));
         prop_assert_eq!(header.scan_unit, 1 << unit);
-        let parsed: Vec<_> = image.maps().map(|(spec, initial)| (spec.key_bytes, spec.entries_max, initial.to_vec())).collect();
+        let parsed: Vec<_> = image.maps().map(|(spec, initial)| (spec.value_bytes, spec.entries_max, initial.to_vec())).collect();
         prop_assert_eq!(parsed, maps);
     }
 }
