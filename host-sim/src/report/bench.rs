@@ -7,7 +7,7 @@
 //! {"bench":"blocks","case":"randread","who":"qemu-nbd","skipped":"qemu-nbd is not installed"}
 //! ```
 //!
-//! Otherwise one table at the end, a row for each case and who.
+//! Otherwise one table at the end, a row for each case and who, and below it why some were skipped.
 
 use std::io::{self, Write};
 
@@ -133,6 +133,11 @@ impl<W: Write> BenchReport<W> {
     pub fn finish(mut self) -> io::Result<Vec<BenchLine>> {
         if !self.json && !self.lines.is_empty() {
             writeln!(self.out, "{}", table(&self.lines))?;
+            for line in &self.lines {
+                if let Figure::Skipped { why } = &line.figure {
+                    writeln!(self.out, "{} of {} skipped: {why}", line.who, line.case)?;
+                }
+            }
         }
         self.out.flush()?;
         Ok(self.lines)
@@ -147,20 +152,15 @@ pub fn table(lines: &[BenchLine]) -> Table {
     for line in lines {
         let (metric, value) = match &line.figure {
             Figure::Measured { metric, value } => (metric.as_str(), number::plain(*value)),
-            Figure::Skipped { why } => ("skipped", why.clone()),
-        };
-        let measured = matches!(line.figure, Figure::Measured { .. });
-        let side = if measured {
-            CellAlignment::Right
-        } else {
-            CellAlignment::Left
+            // The reason stands below: it may be long.
+            Figure::Skipped { .. } => ("skipped", "–".to_string()),
         };
         table.add_row([
             Cell::new(&line.bench),
             Cell::new(&line.case),
             Cell::new(&line.who),
             Cell::new(metric),
-            Cell::new(value).set_alignment(side),
+            Cell::new(value).set_alignment(CellAlignment::Right),
         ]);
     }
     table
