@@ -234,6 +234,7 @@ fn idiom() -> impl Strategy<Value = String> {
                 _ => format!("mov r{z}, r6\nadd r{z}, r{x}\n"),
             };
             let test = match scale {
+                0 => format!("{test} r{w}, r{x}, +1\nmov32 r{y}, r{x}\n"),
                 1 => format!("{test} r{w}, 5, +1\nadd r{w}, 3\n"),
                 _ => String::new(),
             };
