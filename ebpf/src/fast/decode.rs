@@ -17,7 +17,8 @@ use crate::program::Program;
 pub enum Isolation {
     /// Nobody whom the program must not spy on.
     Alone,
-    /// Other tenants: addresses that vary are masked, so that not even speculation leaves a region.
+    /// Other tenants: accesses at addresses that vary are masked, so that nothing of theirs gets into
+    /// what the processor speculates.
     Shared,
 }
 

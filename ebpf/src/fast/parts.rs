@@ -423,11 +423,11 @@ unsafe fn place<C: Cell, const WRITE: bool, const HOW: u8>(
                     GUARDED_MASKED => regions.guarded::<$bytes, WRITE, true>(address, tag),
                     // SAFETY: the decoder took the tag from a region, so it is not 0.
                     PROVED => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, false>(usize::from(tag - 1), address)
+                        regions.proved::<$bytes, WRITE, false>(usize::from(tag).wrapping_sub(1), address)
                     }),
                     // SAFETY: as before.
                     _ => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, true>(usize::from(tag - 1), address)
+                        regions.proved::<$bytes, WRITE, true>(usize::from(tag).wrapping_sub(1), address)
                     }),
                 },)*
                 _ => None,
@@ -467,7 +467,7 @@ impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
             let value = because_of_place!(C::read(place));
             // SAFETY: as before; the decoder took the tag from a region, so it is not 0.
             return Some(unsafe {
-                let region = usize::from(tag - 1);
+                let region = usize::from(tag).wrapping_sub(1);
                 (*m).regions.or_nothing(region, address, C::BYTES, value)
             });
         }
