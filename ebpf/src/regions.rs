@@ -98,6 +98,27 @@ impl RegionTable {
         base.wrapping_add(offset as usize)
     }
 
+    /// What a proved load has read at an address, or 0 by a conditional move where it lies beyond
+    /// the region, which only speculation can bring about. So nothing that is computed of a value
+    /// depends on what lies there, and the load does not wait for the comparison.
+    ///
+    /// # Safety
+    /// As [`proved`](RegionTable::proved).
+    #[must_use]
+    #[inline(always)]
+    pub(crate) unsafe fn or_nothing(
+        &self,
+        region: usize,
+        address: u64,
+        bytes: u32,
+        value: u64,
+    ) -> u64 {
+        // SAFETY: the caller vouches for the number.
+        let len = unsafe { *self.read_len.get_unchecked(region) };
+        let offset = hide(address & 0xffff_ffff);
+        select_unpredictable(offset + u64::from(bytes) <= u64::from(len), hide(value), 0)
+    }
+
     #[inline(always)]
     const fn lengths<const WRITE: bool>(&self) -> &[u32; REGIONS_MAX] {
         if WRITE {

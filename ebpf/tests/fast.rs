@@ -179,6 +179,99 @@ fn damaged() -> impl Strategy<Value = Vec<u64>> {
     })
 }
 
+/// A few instructions that compilers put together, of registers that coincide as chance has it. r6
+/// is scratch and r9 counts; neither is written.
+fn idiom() -> impl Strategy<Value = String> {
+    let any = || prop::sample::select(vec![0, 1, 2, 3, 4, 5, 7, 8]);
+    let one_of = |all: &[&'static str]| prop::sample::select(all.to_vec());
+    let test = || one_of(&["jeq", "jne", "jlt", "jge", "jslt", "jsgt", "jset"]);
+    let half = || one_of(&["", "32"]);
+    let choice = (
+        test(),
+        half(),
+        any(),
+        any(),
+        half(),
+        any(),
+        any(),
+        -2..3_i32,
+        0..4_u8,
+    );
+    let choice = choice.prop_map(|(test, half, a, b, moved, c, d, number, form)| {
+        let second = if form & 1 == 0 {
+            format!("r{b}")
+        } else {
+            number.to_string()
+        };
+        let value = if form & 2 == 0 {
+            format!("r{d}")
+        } else {
+            number.to_string()
+        };
+        format!("{test}{half} r{a}, {second}, +1\nmov{moved} r{c}, {value}\n")
+    });
+    let copy = (half(), half(), any(), any(), any(), 0..64_u32, 0..7_usize).prop_map(
+        |(moved, half, a, b, c, number, what)| {
+            let second = match what {
+                0 | 1 => format!("add{half} r{a}, r{c}"),
+                2 => format!("add{half} r{a}, {number}"),
+                3 => format!("and{half} r{a}, {number}"),
+                4 => format!("lsh{half} r{a}, {}", number % 32),
+                5 => format!("or{half} r{a}, r{c}"),
+                _ => format!("sub{half} r{a}, r{c}"),
+            };
+            format!("mov{moved} r{a}, r{b}\n{second}\n")
+        },
+    );
+    let width = || one_of(&["b", "h", "w", "dw"]);
+    let distinct = || (any(), any()).prop_filter("two registers", |(a, b)| a != b);
+    let load = (distinct(), any(), any(), width(), 0..3_u8, test(), 0..8_u8).prop_map(
+        |((y, z), x, w, width, scale, test, offset)| {
+            let index = format!("and r{x}, 3\n");
+            let scaled = match scale {
+                0 => format!("mov r{y}, r{x}\nlsh r{y}, 2\nmov r{z}, r6\nadd r{z}, r{y}\n"),
+                _ if x == z => format!("mov r{y}, r{x}\nmov r{z}, r6\nadd r{z}, r{y}\n"),
+                _ => format!("mov r{z}, r6\nadd r{z}, r{x}\n"),
+            };
+            let test = match scale {
+                0 => format!("{test} r{w}, r{x}, +1\nmov32 r{y}, r{x}\n"),
+                1 => format!("{test} r{w}, 5, +1\nadd r{w}, 3\n"),
+                _ => String::new(),
+            };
+            format!("{index}{scaled}ldx{width} r{w}, [r{z}+{offset}]\n{test}")
+        },
+    );
+    let single = (any(), any(), 0..6_usize, half()).prop_map(|(a, b, what, half)| match what {
+        0 => format!("add{half} r{a}, r{b}\n"),
+        1 => format!("xor r{a}, r{b}\n"),
+        2 => format!("lsh{half} r{a}, 7\n"),
+        3 => format!("mul r{a}, r{b}\n"),
+        4 => format!("rsh32 r{a}, 1\n"),
+        _ => format!("add{half} r{a}, -3\nja +0\n"),
+    });
+    prop_oneof![choice, copy, load, single]
+}
+
+/// Idioms in a loop, at whose end two ways lead back, and each costs what it should.
+fn idioms() -> impl Strategy<Value = Vec<u64>> {
+    let body = prop::collection::vec(idiom(), 1..14);
+    let end = prop::sample::select(vec!["jlt r1, r2", "jne32 r3, 0", "jslt32 r4, 0"]);
+    (body, end, prop::bool::ANY).prop_map(|(body, end, apart)| {
+        let end = if apart {
+            format!("{end}, again\nmov32 r5, r3\nja again\n")
+        } else {
+            "add r1, 16\nja again\n".to_string()
+        };
+        let text = format!(
+            "mov r6, r1\nmov r9, 9\nmov r0, 1\nldxdw r2, [r6]\nldxw r3, [r6+4]\nldxb r4, [r6+1]\n\
+             mov r5, 77\nmov r7, -1\nmov r8, r2\n\
+             again:\nsub r9, 1\njeq r9, 0, done\n{}{end}done:\nadd r0, r5\nexit",
+            body.concat()
+        );
+        asm::assemble(&text).expect("it assembles")
+    })
+}
+
 fn slices() -> impl Strategy<Value = Slices> {
     prop_oneof![
         Just(vec![u32::MAX]),
@@ -219,6 +312,23 @@ proptest! {
         }
         let budget = whole.state.spent() * share / 100;
         for how in HOWS {
+            compare(&program, how, &memory, budget, &slices)?;
+        }
+    }
+
+    /// What compilers put together, and what is executed together, with slices that end anywhere.
+    #[test]
+    fn idioms_agree(
+        slots in idioms(),
+        memory in prop::collection::vec(any::<u8>(), MEMORY_BYTES),
+        slices in slices(),
+        budget in 0..600_u64,
+    ) {
+        let checked = check(&slots, &[0], HELPERS).expect("generated code passes the check");
+        let program = Program::new(&slots, &checked, scratch(0));
+        for how in HOWS {
+            let outcome = compare(&program, how, &memory, 1 << 40, &slices)?;
+            prop_assert!(matches!(outcome, Outcome::Exit { .. }), "{}", outcome);
             compare(&program, how, &memory, budget, &slices)?;
         }
     }

@@ -1,8 +1,10 @@
 //! What leads elsewhere: jumps, calls, returns, and the operations that stop a run.
 #![allow(unsafe_code)] // Handlers trust what the decoder has established; see `Op`.
 
+use core::hint::select_unpredictable;
+
 use super::op::{At, Halt, Machine, Op, get, halt, next, set};
-use super::parts::{NONE, Part, Test};
+use super::parts::{Choice, NONE, Part, Test};
 use crate::fault::FaultKind;
 use crate::interpreter::is_short;
 use crate::limits::FRAMES_MAX;
@@ -24,7 +26,7 @@ unsafe fn perform<A: Part, const FROM: u8>(
     unsafe {
         let value = A::run::<FROM>(op, m, value)?;
         if A::WRITES {
-            set(m, (*op).dst, value);
+            set(m, (*op.add(A::SLOTS - 1)).dst, value);
         }
         Some(value)
     }
@@ -40,7 +42,7 @@ pub(super) unsafe fn one<A: Part>(op: *const Op, m: *mut Machine, fuel: i64) -> 
         if perform::<A, NONE>(op, m, 0).is_none() {
             return A::refuse(op, m, fuel);
         }
-        next(op.add(1), m, fuel)
+        next(op.add(A::SLOTS), m, fuel)
     }
 }
 
@@ -58,37 +60,11 @@ pub(super) unsafe fn two<A: Part, B: Part, const FROM: u8>(
         let Some(value) = perform::<A, NONE>(op, m, 0) else {
             return A::refuse(op, m, fuel);
         };
-        let second = op.add(1);
+        let second = op.add(A::SLOTS);
         if perform::<B, FROM>(second, m, value).is_none() {
             return B::refuse(second, m, fuel);
         }
-        next(op.add(2), m, fuel)
-    }
-}
-
-/// Three parts, each of which hands its result to the next as told.
-///
-/// # Safety
-/// As `Handler`.
-pub(super) unsafe fn three<A: Part, B: Part, C: Part, const TO_B: u8, const TO_C: u8>(
-    op: *const Op,
-    m: *mut Machine,
-    fuel: i64,
-) -> At {
-    // SAFETY: the caller vouches for all of it; the decoder has seen the parts.
-    unsafe {
-        let Some(value) = perform::<A, NONE>(op, m, 0) else {
-            return A::refuse(op, m, fuel);
-        };
-        let second = op.add(1);
-        let Some(value) = perform::<B, TO_B>(second, m, value) else {
-            return B::refuse(second, m, fuel);
-        };
-        let third = op.add(2);
-        if perform::<C, TO_C>(third, m, value).is_none() {
-            return C::refuse(third, m, fuel);
-        }
-        next(op.add(3), m, fuel)
+        next(second.add(B::SLOTS), m, fuel)
     }
 }
 
@@ -129,8 +105,57 @@ pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const WAY: u8
         let Some(value) = perform::<A, NONE>(op, m, 0) else {
             return A::refuse(op, m, fuel);
         };
-        let holds = T::holds::<FROM>(op.add(1), m, value);
-        part_ways::<WAY>(op.add(1), m, fuel, holds)
+        let jump = op.add(A::SLOTS);
+        let holds = T::holds::<FROM>(jump, m, value);
+        part_ways::<WAY>(jump, m, fuel, holds)
+    }
+}
+
+/// A part, and a jump behind it that is always taken.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn then_always<A: Part, const IS_BACK: bool>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+) -> At {
+    // SAFETY: the caller vouches for all of it; the decoder has seen both.
+    unsafe {
+        if perform::<A, NONE>(op, m, 0).is_none() {
+            return A::refuse(op, m, fuel);
+        }
+        let behind = op.add(A::SLOTS);
+        jump::<IS_BACK>(behind, m, fuel, (*behind).imm as isize)
+    }
+}
+
+/// A choice, both ways of which lead back to the same slot: the conditional jump that skips the
+/// move, and the jump behind the move.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn choice_then_back<T: Test, M: Part>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+) -> At {
+    // SAFETY: the caller vouches for all of it; the decoder has seen the three slots, and that the
+    // first goes back.
+    unsafe {
+        let Some((skips, value)) = Choice::<T, M>::choose::<NONE>(op, m, 0) else {
+            return M::refuse(op.add(1), m, fuel);
+        };
+        set(m, (*op.add(1)).dst, value);
+        let distance = (*op).offset as isize;
+        let target = op.offset(distance + 1);
+        // The second jump lies two slots farther.
+        let farther = select_unpredictable(skips, 0, 2);
+        let paid = fuel + distance as i64 - farther as i64;
+        if paid < 0 {
+            return overdrawn(op.add(farther), m, fuel, target);
+        }
+        next(target, m, paid)
     }
 }
 

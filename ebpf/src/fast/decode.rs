@@ -17,7 +17,8 @@ use crate::program::Program;
 pub enum Isolation {
     /// Nobody whom the program must not spy on.
     Alone,
-    /// Other tenants: addresses that vary are masked, so that not even speculation leaves a region.
+    /// Other tenants: accesses at addresses that vary are masked, so that nothing of theirs gets into
+    /// what the processor speculates.
     Shared,
 }
 
@@ -406,9 +407,16 @@ impl Decoder<'_, '_> {
             let (reach, way) = (self.reach(pc, slot), self.way(pc, slot));
             Some(Candidate { slot, reach, way })
         };
-        let (first, second) = (candidate(pc)?, candidate(pc + 1)?);
-        let triple = candidate(pc + 2).and_then(|third| select::triple(first, second, third));
-        triple.or_else(|| select::pair(first, second))
+        let mut all = [candidate(pc)?; select::SEVERAL_MAX];
+        let mut count = 1;
+        for (place, pc) in all.iter_mut().zip(pc..).skip(1) {
+            let Some(candidate) = candidate(pc) else {
+                break;
+            };
+            *place = candidate;
+            count += 1;
+        }
+        select::several(all.get(..count)?)
     }
 }
 

@@ -6,9 +6,14 @@
 //! loop in between where the compiler makes jumps of calls in tail position (the build script says
 //! when it does), else a small loop calls them one by one.
 //!
-//! Where two operations often follow each other, the first one's function does both and hands the
-//! value over in a machine register; the second slot keeps its own operation for jumps that lead
-//! to it. `select.rs` lists the pairs.
+//! Where operations often follow each other, the first one's function does all of them and hands
+//! values over in a machine register; each further slot keeps its own operation for jumps that lead
+//! to it. `select.rs` lists them. A choice of two values, which compilers make a conditional jump
+//! over a move, is done by a conditional move.
+//!
+//! Where addresses are masked ([`Isolation::Shared`]), of a proved load it is the value that is:
+//! beyond the region's end, where only speculation can get, it becomes 0. The essay of
+//! [`jit`](crate::jit) says why that will do.
 //!
 //! ```text
 //!  Program, AccessPlan ─▶ Decoded::new ─▶ Decoded

@@ -5,6 +5,7 @@
 //! ([`NONE`], [`TO_DST`], [`TO_SRC`]) instead of waiting for the register file.
 #![allow(unsafe_code)] // Registers and proved memory are reached without checks; see `Op`.
 
+use core::hint::select_unpredictable;
 use core::marker::PhantomData;
 
 use super::op::{At, Halt, Machine, Op, get, halt, set};
@@ -20,9 +21,18 @@ pub(super) const TO_DST: u8 = 1;
 /// The value of the source register is handed over.
 pub(super) const TO_SRC: u8 = 2;
 
-/// Part of a handler: one operation that goes on to the next.
+/// Part of a handler: one operation that goes on to the next, or several as one.
 pub(super) trait Part {
-    /// Whether the result goes to the destination register.
+    /// Slots that it does.
+    const SLOTS: usize = 1;
+
+    /// Whether it may refuse.
+    const REFUSES: bool = true;
+
+    /// Whether its result is often tested by a conditional jump behind it.
+    const TESTED: bool = true;
+
+    /// Whether the result goes to the destination register of its last slot.
     const WRITES: bool;
 
     /// The registers whose values can be handed over to it.
@@ -80,16 +90,18 @@ unsafe fn src<const FROM: u8>(op: *const Op, m: *const Machine, handed: u64) -> 
 pub(super) trait Operator {
     /// Whether the first operand matters.
     const READS_DST: bool = true;
+    /// See `Part`.
+    const TESTED: bool = true;
     fn full(a: u64, b: u64) -> u64;
     fn half(a: u32, b: u32) -> u32;
 }
 
 macro_rules! operators {
-    ($($name:ident $(($reads:literal))?:
+    ($($name:ident $(($reads:literal $(, $tested:literal)?))?:
         |$a:ident, $b:ident| $full:expr, |$c:ident, $d:ident| $half:expr;)*) => {$(
         pub(super) struct $name;
         impl Operator for $name {
-            $(const READS_DST: bool = $reads;)?
+            $(const READS_DST: bool = $reads; $(const TESTED: bool = $tested;)?)?
             #[inline(always)]
             fn full($a: u64, $b: u64) -> u64 {
                 $full
@@ -105,12 +117,12 @@ macro_rules! operators {
 operators! {
     Add: |a, b| a.wrapping_add(b), |a, b| a.wrapping_add(b);
     Sub: |a, b| a.wrapping_sub(b), |a, b| a.wrapping_sub(b);
-    Mul: |a, b| a.wrapping_mul(b), |a, b| a.wrapping_mul(b);
-    Or: |a, b| a | b, |a, b| a | b;
+    Mul (true, false): |a, b| a.wrapping_mul(b), |a, b| a.wrapping_mul(b);
+    Or (true, false): |a, b| a | b, |a, b| a | b;
     And: |a, b| a & b, |a, b| a & b;
-    Xor: |a, b| a ^ b, |a, b| a ^ b;
+    Xor (true, false): |a, b| a ^ b, |a, b| a ^ b;
     Mov (false): |_a, b| b, |_a, b| b;
-    Lsh: |a, b| a.wrapping_shl(b as u32), |a, b| a.wrapping_shl(b);
+    Lsh (true, false): |a, b| a.wrapping_shl(b as u32), |a, b| a.wrapping_shl(b);
     Rsh: |a, b| a.wrapping_shr(b as u32), |a, b| a.wrapping_shr(b);
     Arsh: |a, b| (a as i64).wrapping_shr(b as u32) as u64, |a, b| (a as i32).wrapping_shr(b) as u32;
     Neg: |a, _b| a.wrapping_neg(), |a, _b| a.wrapping_neg();
@@ -169,6 +181,8 @@ impl<O, const FULL: bool, const REGISTER: bool> Form<O, FULL, REGISTER> {
 
 impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for Form<O, FULL, REGISTER> {
     const WRITES: bool = true;
+    const REFUSES: bool = false;
+    const TESTED: bool = O::TESTED;
     const READS: u8 =
         (if O::READS_DST { TO_DST } else { NONE }) | (if REGISTER { TO_SRC } else { NONE });
 
@@ -181,6 +195,109 @@ impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for Form<O, FULL,
         } else {
             apply32(O::half, a, b)
         })
+    }
+}
+
+/// Arithmetic on a copy: `d = a; d op= b`, where `b` is not `d`. Handed over to it is `a` as its
+/// destination's value, or `b` as its source's.
+pub(super) struct OnCopy<F>(PhantomData<F>);
+
+impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for OnCopy<Form<O, FULL, REGISTER>> {
+    const SLOTS: usize = 2;
+    const WRITES: bool = true;
+    const REFUSES: bool = false;
+    const TESTED: bool = false;
+    const READS: u8 = TO_DST | (if REGISTER { TO_SRC } else { NONE });
+
+    #[inline(always)]
+    unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
+        // SAFETY: the caller vouches for all of it; the decoder has seen both slots.
+        let (a, b) = unsafe {
+            let second = op.add(1);
+            let b = if REGISTER {
+                src::<FROM>(second, m, handed)
+            } else {
+                i64::from((*second).imm) as u64
+            };
+            let a = if FROM & TO_DST != 0 {
+                handed
+            } else {
+                get(m, (*op).src)
+            };
+            (a, b)
+        };
+        Some(if FULL {
+            apply64(O::full, a, b)
+        } else {
+            apply32(O::half, a, b)
+        })
+    }
+}
+
+/// Two parts as one, of which only the second may refuse. What of the first one's result is handed
+/// to the second is `BETWEEN`.
+pub(super) struct Then<A, B, const BETWEEN: u8>(PhantomData<(A, B)>);
+
+impl<A: Part, B: Part, const BETWEEN: u8> Part for Then<A, B, BETWEEN> {
+    const SLOTS: usize = A::SLOTS + B::SLOTS;
+    const WRITES: bool = B::WRITES;
+    const REFUSES: bool = B::REFUSES;
+    const READS: u8 = A::READS;
+
+    #[inline(always)]
+    unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
+        const { assert!(A::WRITES && !A::REFUSES) };
+        // SAFETY: the caller vouches for all of it; the decoder has seen the slots.
+        unsafe {
+            let value = A::run::<FROM>(op, m, handed)?;
+            set(m, (*op.add(A::SLOTS - 1)).dst, value);
+            B::run::<BETWEEN>(op.add(A::SLOTS), m, value)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn refuse(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { B::refuse(op.add(A::SLOTS), m, fuel) }
+    }
+}
+
+/// A move that a conditional jump skips: compilers make it of a choice of two values. There is no
+/// jump in it, for nothing foretells which value is chosen.
+pub(super) struct Choice<T, M>(PhantomData<(T, M)>);
+
+impl<T: Test, M: Part> Choice<T, M> {
+    /// Whether the jump is taken, and what the move's destination holds then or else.
+    ///
+    /// # Safety
+    /// As `Part::run`.
+    #[inline(always)]
+    pub(super) unsafe fn choose<const FROM: u8>(
+        op: *const Op,
+        m: *mut Machine,
+        handed: u64,
+    ) -> Option<(bool, u64)> {
+        // SAFETY: the caller vouches for all of it; the decoder has seen both slots.
+        unsafe {
+            let skips = T::holds::<FROM>(op, m, handed);
+            let moved = M::run::<NONE>(op.add(1), m, 0)?;
+            let kept = get(m, (*op.add(1)).dst);
+            Some((skips, select_unpredictable(skips, kept, moved)))
+        }
+    }
+}
+
+impl<T: Test, M: Part> Part for Choice<T, M> {
+    const SLOTS: usize = 2;
+    const WRITES: bool = true;
+    const REFUSES: bool = false;
+
+    #[inline(always)]
+    unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
+        const { assert!(M::WRITES && !M::REFUSES && M::SLOTS == 1) };
+        // SAFETY: the caller vouches for all of it.
+        let (_, value) = unsafe { Self::choose::<FROM>(op, m, handed)? };
+        Some(value)
     }
 }
 
@@ -306,11 +423,11 @@ unsafe fn place<C: Cell, const WRITE: bool, const HOW: u8>(
                     GUARDED_MASKED => regions.guarded::<$bytes, WRITE, true>(address, tag),
                     // SAFETY: the decoder took the tag from a region, so it is not 0.
                     PROVED => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, false>(usize::from(tag - 1), address)
+                        regions.proved::<$bytes, WRITE, false>(usize::from(tag).wrapping_sub(1), address)
                     }),
                     // SAFETY: as before.
                     _ => Some(unsafe {
-                        regions.proved::<$bytes, WRITE, true>(usize::from(tag - 1), address)
+                        regions.proved::<$bytes, WRITE, true>(usize::from(tag).wrapping_sub(1), address)
                     }),
                 },)*
                 _ => None,
@@ -340,10 +457,22 @@ impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
         // SAFETY: the caller vouches for all of it.
-        let place = unsafe {
+        let (address, tag) = unsafe {
             let address = src::<FROM>(op, m, handed).wrapping_add((*op).offset as u64);
-            place::<C, false, HOW>(m, address, (*op).imm as u8)?
+            (address, (*op).imm as u8)
         };
+        if HOW == PROVED_MASKED {
+            // SAFETY: as before.
+            let place = unsafe { place::<C, false, PROVED>(m, address, tag)? };
+            let value = because_of_place!(C::read(place));
+            // SAFETY: as before; the decoder took the tag from a region, so it is not 0.
+            return Some(unsafe {
+                let region = usize::from(tag).wrapping_sub(1);
+                (*m).regions.or_nothing(region, address, C::BYTES, value)
+            });
+        }
+        // SAFETY: as before.
+        let place = unsafe { place::<C, false, HOW>(m, address, tag)? };
         Some(because_of_place!(C::read(place)))
     }
 

@@ -1,8 +1,10 @@
-//! Which function executes an operation, and which pairs have one of their own.
+//! Which function executes an operation, and what several operations have one together.
 
 use core::marker::PhantomData;
 
-use super::control::{BACK, FORTH, LOOP_END, branch, one, then_branch, three, two};
+use super::control::{
+    BACK, FORTH, LOOP_END, branch, choice_then_back, one, then_always, then_branch, two,
+};
 use super::op::Handler;
 use super::parts::*;
 use crate::isa::{self, Slot, alu, jmp, op};
@@ -201,7 +203,152 @@ trait WithPart {
     fn with<P: Part>(&self) -> Option<Handler>;
 }
 
-/// The parts that pairs are made of: what compiled code is full of.
+/// The most slots that one function does.
+pub(super) const SEVERAL_MAX: usize = 6;
+
+/// The function that does the first of some operations and those that follow it, if there is one.
+pub(super) fn several(all: &[Candidate]) -> Option<Handler> {
+    choice(all)
+        .or_else(|| scaled(all))
+        .or_else(|| indexed(all))
+        .or_else(|| with_first_part(all, &Behind(all)))
+}
+
+/// A choice: a conditional jump over a move, or over a move and a jump to the same slot.
+fn choice(all: &[Candidate]) -> Option<Handler> {
+    struct Skipping(u8, bool);
+    impl WithPart for Skipping {
+        fn with<M: Part>(&self) -> Option<Handler> {
+            struct Over<M>(bool, PhantomData<M>);
+            impl<M: Part> WithTest for Over<M> {
+                fn with<T: Test>(&self) -> Handler {
+                    if self.0 {
+                        choice_then_back::<T, M>
+                    } else {
+                        one::<Choice<T, M>>
+                    }
+                }
+            }
+            with_common_test(self.0, &Over(self.1, PhantomData::<M>))
+        }
+    }
+    let [jump, moved, behind @ ..] = all else {
+        return None;
+    };
+    if !matches!(jump.slot.class(), isa::JMP | isa::JMP32) {
+        return None;
+    }
+    let distance = jump.slot.offset();
+    let both_back = distance < 0
+        && behind.first().is_some_and(|behind| {
+            let slot = behind.slot;
+            slot.opcode() == op::JA && i32::from(slot.offset()) == i32::from(distance) - 2
+        });
+    if distance != 1 && !both_back {
+        return None;
+    }
+    let then = Skipping(jump.slot.opcode(), both_back);
+    match moved.slot.opcode() {
+        op::MOV64_X if moved.slot.offset() == 0 => then.with::<X64<Mov>>(),
+        op::MOV32_X if moved.slot.offset() == 0 => then.with::<X32<Mov>>(),
+        op::MOV32_K => then.with::<K32<Mov>>(),
+        _ => None,
+    }
+}
+
+/// A load from `base + (index << scale)`, as compilers put it together: `d = index; d <<= scale;
+/// e = base; e += d; r = *e`.
+fn scaled(all: &[Candidate]) -> Option<Handler> {
+    struct Scaled;
+    impl WithPart for Scaled {
+        fn with<L: Part>(&self) -> Option<Handler> {
+            Some(two::<Then<OnCopy<K64<Lsh>>, OnCopy<X64<Add>>, TO_SRC>, L, TO_SRC>)
+        }
+    }
+    let [index, scale, base, sum, load, ..] = all else {
+        return None;
+    };
+    let is_scaled = scale.slot.opcode() == op::LSH64_K && is_copy_for(index.slot, scale.slot);
+    let is_sum = sum.slot.opcode() == op::ADD64_X && is_copy_for(base.slot, sum.slot);
+    let follow = base.slot.src() != scale.slot.dst()
+        && sum.slot.src() == scale.slot.dst()
+        && load.slot.src() == sum.slot.dst();
+    if is_scaled && is_sum && follow {
+        with_common_load(load.slot.opcode(), load.reach, &Scaled)
+    } else {
+        None
+    }
+}
+
+/// A load from `base + index`, and a conditional jump on what was loaded: `d = base; d += index;
+/// r = *d; if r ...`.
+fn indexed(all: &[Candidate]) -> Option<Handler> {
+    struct Indexed(Candidate);
+    impl WithPart for Indexed {
+        fn with<L: Part>(&self) -> Option<Handler> {
+            let then = AndLoaded::<Then<OnCopy<X64<Add>>, L, TO_SRC>>(self.0.way, PhantomData);
+            with_common_test(self.0.slot.opcode(), &then)
+        }
+    }
+    let [base, sum, load, jump, ..] = all else {
+        return None;
+    };
+    let is_sum = sum.slot.opcode() == op::ADD64_X && is_copy_for(base.slot, sum.slot);
+    let is_test = matches!(jump.slot.class(), isa::JMP | isa::JMP32);
+    let follow = load.slot.src() == sum.slot.dst() && jump.slot.dst() == load.slot.dst();
+    if is_sum && is_test && follow {
+        with_common_load(load.slot.opcode(), load.reach, &Indexed(*jump))
+    } else {
+        None
+    }
+}
+
+/// A load, behind which comes a conditional jump that reads what was loaded, and where it leads.
+struct AndLoaded<A>(Way, PhantomData<A>);
+
+impl<A: Part> WithTest for AndLoaded<A> {
+    fn with<T: Test>(&self) -> Handler {
+        match self.0 {
+            Way::Forth => then_branch::<A, T, TO_DST, FORTH>,
+            Way::Back => then_branch::<A, T, TO_DST, BACK>,
+            Way::LoopEnd => then_branch::<A, T, TO_DST, LOOP_END>,
+        }
+    }
+}
+
+/// Whether `first` copies a register to where `second` goes on with it, which reads nothing else
+/// of it.
+fn is_copy_for(first: Slot, second: Slot) -> bool {
+    let is_wide = first.opcode() == op::MOV64_X;
+    let is_copy = first.offset() == 0 && (is_wide || first.opcode() == op::MOV32_X);
+    let fits = is_wide || second.class() == isa::ALU;
+    let reads_twice = second.is_register_form() && second.src() == first.dst();
+    is_copy && fits && second.dst() == first.dst() && !reads_twice
+}
+
+/// The part that some operations begin with: arithmetic on a copy, or a single one.
+fn with_first_part(all: &[Candidate], then: &impl WithPart) -> Option<Handler> {
+    with_copied_part(all, then).or_else(|| with_common_part(*all.first()?, then))
+}
+
+fn with_copied_part(all: &[Candidate], then: &impl WithPart) -> Option<Handler> {
+    let [first, second, ..] = all else {
+        return None;
+    };
+    if !is_copy_for(first.slot, second.slot) {
+        return None;
+    }
+    match second.slot.opcode() {
+        op::ADD64_X => then.with::<OnCopy<X64<Add>>>(),
+        op::ADD64_K => then.with::<OnCopy<K64<Add>>>(),
+        op::ADD32_X => then.with::<OnCopy<X32<Add>>>(),
+        op::AND64_K => then.with::<OnCopy<K64<And>>>(),
+        op::LSH64_K => then.with::<OnCopy<K64<Lsh>>>(),
+        _ => None,
+    }
+}
+
+/// The single parts that several are made of: what compiled code is full of.
 fn with_common_part(candidate: Candidate, then: &impl WithPart) -> Option<Handler> {
     let Candidate { slot, reach, .. } = candidate;
     match slot.opcode() {
@@ -225,7 +372,7 @@ fn with_common_part(candidate: Candidate, then: &impl WithPart) -> Option<Handle
     }
 }
 
-/// The loads that pairs and triples are made of.
+/// The loads that several are made of.
 fn with_common_load(opcode: u8, reach: Reach, then: &impl WithPart) -> Option<Handler> {
     match (opcode, reach) {
         (op::LDXB, Reach::Proved) => then.with::<Load<u8, PROVED>>(),
@@ -238,75 +385,90 @@ fn with_common_load(opcode: u8, reach: Reach, then: &impl WithPart) -> Option<Ha
     }
 }
 
-/// What the second of two reads of the first one's result.
-fn handed(first: Slot, second: Slot) -> u8 {
-    let to = |is: bool, what| if is { what } else { NONE };
-    to(second.dst() == first.dst(), TO_DST) | to(second.src() == first.dst(), TO_SRC)
-}
-
-/// The function that does three operations which follow each other, if there is one: an address is
-/// put together, `a = b; a += c`, and loaded from.
-pub(super) fn triple(first: Candidate, second: Candidate, third: Candidate) -> Option<Handler> {
-    struct Indexed;
-    impl WithPart for Indexed {
-        fn with<L: Part>(&self) -> Option<Handler> {
-            Some(three::<X64<Mov>, X64<Add>, L, TO_DST, TO_SRC>)
-        }
-    }
-    let is_move = first.slot.opcode() == op::MOV64_X && first.slot.offset() == 0;
-    let is_sum = second.slot.opcode() == op::ADD64_X;
-    let follow =
-        handed(first.slot, second.slot) == TO_DST && handed(second.slot, third.slot) & TO_SRC != 0;
-    if is_move && is_sum && follow {
-        with_common_load(third.slot.opcode(), third.reach, &Indexed)
+/// What a part reads of the result of the one before, whose last slot is `before`.
+fn handed<B: Part>(before: Slot, part: &[Candidate]) -> u8 {
+    let (Some(first), Some(last)) = (part.first(), part.get(B::SLOTS - 1)) else {
+        return NONE;
+    };
+    // Of a copy, the value copied is what the destination holds.
+    let of_first = if B::SLOTS > 1 {
+        first.slot.src()
     } else {
-        None
+        first.slot.dst()
+    };
+    if B::READS & TO_DST != 0 && of_first == before.dst() {
+        TO_DST
+    } else if B::READS & TO_SRC != 0 && last.slot.src() == before.dst() {
+        TO_SRC
+    } else {
+        NONE
     }
 }
 
-/// The function that does two operations which follow each other, if there is one.
-pub(super) fn pair(first: Candidate, second: Candidate) -> Option<Handler> {
-    with_common_part(first, &Second(second, handed(first.slot, second.slot)))
+/// What comes behind the first part of some operations.
+struct Behind<'a>(&'a [Candidate]);
+
+impl WithPart for Behind<'_> {
+    fn with<A: Part>(&self) -> Option<Handler> {
+        let (first, rest) = self.0.split_at_checked(A::SLOTS)?;
+        let before = first.last()?.slot;
+        let Some(second) = rest.first() else {
+            return alone::<A>();
+        };
+        if choice(rest).is_some() {
+            // As a jump it would be guessed.
+            return alone::<A>();
+        }
+        let found = match second.slot.class() {
+            isa::JMP | isa::JMP32 => with_jump::<A>(before, *second),
+            _ => with_first_part(rest, &AndPart(before, rest, PhantomData::<A>)),
+        };
+        found.or_else(alone::<A>)
+    }
 }
 
-/// The second of two, and what is handed to it.
-struct Second(Candidate, u8);
+/// A part with nothing behind it, if it is several operations.
+fn alone<A: Part>() -> Option<Handler> {
+    (A::SLOTS > 1).then_some(one::<A>)
+}
 
-impl WithPart for Second {
-    fn with<A: Part>(&self) -> Option<Handler> {
-        let &Second(candidate, from) = self;
-        match candidate.slot.class() {
-            isa::JMP | isa::JMP32 => with_common_test(
-                candidate.slot.opcode(),
-                &AndJump(from, candidate.way, PhantomData::<A>),
-            ),
-            _ => with_common_part(candidate, &AndPart(from, PhantomData::<A>)),
+/// A part, and a jump behind it.
+fn with_jump<A: Part>(before: Slot, jump: Candidate) -> Option<Handler> {
+    match always_goes_back(jump.slot) {
+        Some(true) => Some(then_always::<A, true>),
+        Some(false) => Some(then_always::<A, false>),
+        None if A::TESTED => {
+            let from = jump.slot.dst() == before.dst();
+            let then = AndJump(from, jump.way, PhantomData::<A>);
+            with_common_test(jump.slot.opcode(), &then)
         }
+        None => None,
     }
 }
 
 /// A part, behind which another comes.
-struct AndPart<A>(u8, PhantomData<A>);
+struct AndPart<'a, A>(Slot, &'a [Candidate], PhantomData<A>);
 
-impl<A: Part> WithPart for AndPart<A> {
+impl<A: Part> WithPart for AndPart<'_, A> {
     fn with<B: Part>(&self) -> Option<Handler> {
         // What is not handed over comes from the register, which the first part has written.
-        Some(if B::READS & TO_DST != 0 && self.0 & TO_DST != 0 {
-            two::<A, B, TO_DST>
-        } else if B::READS & TO_SRC != 0 && self.0 & TO_SRC != 0 {
-            two::<A, B, TO_SRC>
-        } else {
-            two::<A, B, NONE>
-        })
+        let from = handed::<B>(self.0, self.1);
+        if B::READS & TO_DST != 0 && from == TO_DST {
+            return Some(two::<A, B, TO_DST>);
+        }
+        if B::READS & TO_SRC != 0 && from == TO_SRC {
+            return Some(two::<A, B, TO_SRC>);
+        }
+        Some(two::<A, B, NONE>)
     }
 }
 
-/// A part, behind which a conditional jump comes, and where it leads.
-struct AndJump<A>(u8, Way, PhantomData<A>);
+/// A part, behind which a conditional jump comes; whether it is handed the result; where it leads.
+struct AndJump<A>(bool, Way, PhantomData<A>);
 
 impl<A: Part> WithTest for AndJump<A> {
     fn with<T: Test>(&self) -> Handler {
-        match (self.0 & TO_DST != 0, self.1) {
+        match (self.0, self.1) {
             (false, Way::Back) => then_branch::<A, T, NONE, BACK>,
             (true, Way::Back) => then_branch::<A, T, TO_DST, BACK>,
             (false, Way::Forth) => then_branch::<A, T, NONE, FORTH>,
@@ -316,7 +478,7 @@ impl<A: Part> WithTest for AndJump<A> {
     }
 }
 
-/// The tests that pairs are made of.
+/// The tests that several are made of.
 fn with_common_test(opcode: u8, then: &impl WithTest) -> Option<Handler> {
     Some(match opcode {
         op::JEQ64_K => then.with::<K64<Equal>>(),
@@ -326,6 +488,8 @@ fn with_common_test(opcode: u8, then: &impl WithTest) -> Option<Handler> {
         op::JNE64_X => then.with::<X64<NotEqual>>(),
         op::JLT64_X => then.with::<X64<Less>>(),
         op::JLT32_X => then.with::<X32<Less>>(),
+        op::JLT32_K => then.with::<K32<Less>>(),
+        op::JGE32_X => then.with::<X32<GreaterOrEqual>>(),
         op::JSLT32_K => then.with::<K32<SignedLess>>(),
         op::JSGT32_K => then.with::<K32<SignedGreater>>(),
         _ => return None,
