@@ -391,8 +391,7 @@ const fn unfit(why: &'static str) -> Outcome {
 
 /// `struct dpu_ctx` of `programs/include/dpu.h`, for a call with so many bytes of arguments, room
 /// for so many bytes of reply, and so many objects.
-#[must_use]
-pub fn context_bytes(args_bytes: usize, reply_max: u32, objects: u32) -> [u8; CONTEXT_BYTES] {
+fn context_bytes(args_bytes: usize, reply_max: u32, objects: u32) -> [u8; CONTEXT_BYTES] {
     let mut bytes = [0; CONTEXT_BYTES];
     let address = |region| Memory::address(region, 0).to_le_bytes();
     bytes[0..8].copy_from_slice(&address(RegionId::Arguments));

@@ -362,7 +362,7 @@ impl ProgramStore {
         let environment =
             ebpf::abi::environment(&image).map_err(|error| NotLoaded::Maps(error.into()))?;
         self.verifier
-            .start(code, &checked, entries(&image), environment)
+            .start(code, &checked, image.entries(), environment)
             .map_err(NotLoaded::Unproved)?;
         Ok(None)
     }
@@ -563,10 +563,4 @@ fn allowed(upload: &Upload, verified: &Verified) -> Result<(), NotLoaded> {
 
 fn image<'b>(upload: &Upload, buffer: &'b [u8]) -> Result<Image<'b>, NotLoaded> {
     Image::parse(&buffer[..upload.total_bytes as usize]).map_err(NotLoaded::Image)
-}
-
-/// Where a program is entered.
-fn entries(image: &Image<'_>) -> heapless::Vec<(EntryKind, u32), { EntryKind::ALL.len() }> {
-    let found = |kind| Some((kind, image.entry(kind)?));
-    EntryKind::ALL.into_iter().filter_map(found).collect()
 }

@@ -3,100 +3,20 @@
 
 mod support;
 
+#[path = "support/sides.rs"]
+mod sides;
+
 use ebpf::fast::{DecodeError, DecodedStore, run_proved};
 use ebpf::isa::Slot;
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::{
-    AccessPlan, Decoded, Engine, Fault, FaultKind, HelperResult, HelperSpec, Host, Isolation,
-    Memory, NoHost, Op, Outcome, Program, RegionId, State, asm, check, run_decoded,
+    AccessPlan, Decoded, Engine, Fault, FaultKind, Isolation, Memory, NoHost, Op, Outcome, Program,
+    RegionId, State, asm, check, run_decoded,
 };
 use proptest::prelude::*;
-use support::generate::{HELPER_ACTS, HELPER_WAITS, MEMORY_BYTES, Set, program};
+use sides::{HELPERS, Side, Slices, any_slot, cases, damaged, in_step, slices};
+use support::generate::{MEMORY_BYTES, Set, program};
 use support::{area, plan, scratch};
-
-const HELPER_KILLS: u32 = 3;
-
-const HELPERS: &[HelperSpec] = &[
-    HelperSpec {
-        id: HELPER_ACTS,
-        name: "acts",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: HELPER_WAITS,
-        name: "waits",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: HELPER_KILLS,
-        name: "kills",
-        length_arg: None,
-    },
-];
-
-/// Writes to scratch, and keeps a trace of its calls.
-#[derive(Default)]
-struct Tracing(Vec<(u32, [u64; 5])>);
-
-impl Host for Tracing {
-    fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
-        self.0.push((helper, args));
-        match helper {
-            HELPER_WAITS => return HelperResult::Wait,
-            HELPER_KILLS => return HelperResult::Kill(9),
-            HELPER_ACTS => {}
-            _ => return HelperResult::Unknown,
-        }
-        if let Ok(bytes) = memory.write(scratch((args[0] & 63) as u32), 8) {
-            bytes.copy_from_slice(&args[1].to_le_bytes());
-        }
-        HelperResult::Return((args[0] ^ args[3]) as i64)
-    }
-
-    fn helpers(&self) -> &[HelperSpec] {
-        HELPERS
-    }
-
-    fn cost_length(&self, _: u32, args: &[u64; 5]) -> u64 {
-        args[2] & 0xfff
-    }
-}
-
-/// What an invocation has to itself.
-struct Side {
-    state: State,
-    scratch: Vec<u8>,
-    stack: Vec<u8>,
-    host: Tracing,
-}
-
-/// Read-only bytes that every program has as its arguments.
-const ARGUMENTS: [u8; 24] = [0xa5; 24];
-
-impl Side {
-    fn new(program: &Program<'_>, memory: &[u8], budget: u64) -> Side {
-        Side {
-            state: State::start(program, 0, scratch(0), memory.len() as u64, budget),
-            scratch: memory.to_vec(),
-            stack: vec![7; STACK_BYTES],
-            host: Tracing::default(),
-        }
-    }
-
-    fn run(
-        &mut self,
-        run: impl FnOnce(&mut State, &mut Memory<'_>, &mut Tracing) -> Outcome,
-    ) -> Outcome {
-        let mut memory = Memory::new()
-            .with_read(RegionId::Arguments, &ARGUMENTS)
-            .with_write(RegionId::Scratch, &mut self.scratch)
-            .with_write(RegionId::Stack, &mut self.stack);
-        run(&mut self.state, &mut memory, &mut self.host)
-    }
-}
-
-/// Slices of an invocation's runs: these in turn, then the last for ever.
-type Slices = Vec<u32>;
 
 /// How the decoded side is run.
 #[derive(Clone, Copy, Debug)]
@@ -129,54 +49,20 @@ fn compare(
     };
     let decoded = Decoded::new(program, &plan, isolation, &mut area)
         .map_err(|why| TestCaseError::fail(why.to_string()))?;
-    let (mut ours, mut referee) = (
-        Side::new(program, memory, budget),
-        Side::new(program, memory, budget),
-    );
-    let last = slices.last().copied().unwrap_or(u32::MAX);
-    let mut slices = slices.iter().copied().chain(std::iter::repeat(last));
-    loop {
-        let slice = slices.next().unwrap_or(last);
-        let expected =
-            referee.run(|state, memory, host| ebpf::run(program, state, memory, host, slice));
-        let outcome = ours.run(|state, memory, host| match how {
+    in_step(
+        program,
+        memory,
+        budget,
+        slices,
+        || format!("{how:?}\n{}", asm::disassemble(program.slots())),
+        |state, memory, host, slice| match how {
             How::Guarded(_) => decoded.run(state, memory, host, slice),
             // SAFETY: the plan was made for this program, which was started as the generator
             // expects, over the regions it expects.
             How::Proved(_) => unsafe { run_proved(&decoded, state, memory, host, slice) },
-        });
-        let text = || format!("{how:?}\n{}", asm::disassemble(program.slots()));
-        prop_assert_eq!(outcome, expected, "{}", text());
-        prop_assert!(ours.state == referee.state, "{}", text());
-        prop_assert_eq!(&ours.scratch, &referee.scratch, "{}", text());
-        prop_assert!(ours.stack == referee.stack, "{}", text());
-        prop_assert_eq!(&ours.host.0, &referee.host.0, "{}", text());
-        if outcome.is_end() {
-            return Ok(outcome);
-        }
-        ours.state.resume(-5);
-        referee.state.resume(-5);
-    }
-}
-
-/// Slots that look like instructions more often than chance has it.
-fn any_slot() -> impl Strategy<Value = u64> {
-    let near = (any::<u8>(), 0..12_u8, 0..12_u8, -20..20_i16, -40..40_i32)
-        .prop_map(|(opcode, dst, src, offset, imm)| Slot::new(opcode, dst, src, offset, imm).0);
-    let call = (0..2_u8, -8..8_i32).prop_map(|(src, imm)| Slot::new(0x85, 0, src, 0, imm).0);
-    prop_oneof![6 => near, 2 => call, 1 => any::<u64>(), 3 => Just(0x95)]
-}
-
-/// Slots that are a program, or nearly: such of a generated one, and some of them changed.
-fn damaged() -> impl Strategy<Value = Vec<u64>> {
-    let change = (any::<prop::sample::Index>(), 0..64_u32);
-    (program(Set::Stray), prop::collection::vec(change, 1..4)).prop_map(|(mut slots, changes)| {
-        for (index, bit) in changes {
-            let len = slots.len();
-            slots[index.index(len)] ^= 1 << bit;
-        }
-        slots
-    })
+        },
+        |state, memory, host, slice| ebpf::run(program, state, memory, host, slice),
+    )
 }
 
 /// A few instructions that compilers put together, of registers that coincide as chance has it. r6
@@ -270,22 +156,6 @@ fn idioms() -> impl Strategy<Value = Vec<u64>> {
         );
         asm::assemble(&text).expect("it assembles")
     })
-}
-
-fn slices() -> impl Strategy<Value = Slices> {
-    prop_oneof![
-        Just(vec![u32::MAX]),
-        (0..200_u32).prop_map(|slice| vec![slice]),
-        prop::collection::vec(0..60_u32, 1..12),
-    ]
-}
-
-fn cases(number: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases: number,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {

@@ -1,9 +1,10 @@
 //! Each rule of the verifier, by a program that keeps it and one that does not.
 
+use ebpf::abi::CONTEXT_LAYOUT;
 use ebpf::limits::{CELLS_MAX, KEPT_MAX};
 use ebpf::verifier::{
-    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Progress,
-    ProofId, Refusal, RefusalKind, Returns, Unbounded, Verified, Verifier,
+    Argument, Environment, HelperSignature, Kept, Length, Progress, ProofId, Refusal, RefusalKind,
+    Returns, Unbounded, Verified, Verifier,
 };
 use ebpf::{
     Access, Allowed, EntryKind, HelperSpec, ImageHeader, Memory, RegionId, State, asm, check,
@@ -53,24 +54,6 @@ const SIGNATURES: [HelperSignature; 3] = {
     ]
 };
 
-const fn pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
-    ContextPointer {
-        offset,
-        region,
-        end,
-    }
-}
-
-const CONTEXT: ContextLayout = ContextLayout {
-    bytes: 64,
-    pointers: &[
-        pointer(0, RegionId::Arguments, false),
-        pointer(8, RegionId::Reply, false),
-        pointer(16, RegionId::Data, false),
-        pointer(24, RegionId::Data, true),
-    ],
-};
-
 /// 64 bytes of arguments, 128 of reply, 4096 of scratch.
 fn environment() -> Environment {
     let header = ImageHeader {
@@ -79,7 +62,7 @@ fn environment() -> Environment {
         scratch_bytes: 4096,
         ..ImageHeader::default()
     };
-    Environment::new(&header, CONTEXT, &SIGNATURES)
+    Environment::new(&header, CONTEXT_LAYOUT, &SIGNATURES)
 }
 
 fn prove_entry(text: &str, entry: EntryKind) -> Result<Verified, Refusal> {

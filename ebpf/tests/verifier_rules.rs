@@ -6,11 +6,11 @@
 //! and values of 24 bytes, map 2 holds 16 bytes that may only be read, map 3 is an array of 4 values
 //! of 12 bytes. Helpers: 1 to 3 are those of maps, 16 reads the drive, 17 copies, 18 reads vectors.
 
-use ebpf::abi::MAP_SIGNATURES;
+use ebpf::abi::{CONTEXT_LAYOUT, MAP_SIGNATURES};
 use ebpf::limits::KEPT_MAX;
 use ebpf::verifier::{
-    Argument, ContextLayout, ContextPointer, Environment, HelperSignature, Kept, Length, Refusal,
-    RefusalKind, Returns, Verified, Verifier,
+    Argument, Environment, HelperSignature, Kept, Length, Refusal, RefusalKind, Returns, Verified,
+    Verifier,
 };
 use ebpf::{
     EntryKind, HelperSpec, ImageHeader, MapIndex, MapSpec, RegionId, Resources, Right, asm,
@@ -70,24 +70,6 @@ const SIGNATURES: [HelperSignature; 6] = {
     ]
 };
 
-const fn pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
-    ContextPointer {
-        offset,
-        region,
-        end,
-    }
-}
-
-const CONTEXT: ContextLayout = ContextLayout {
-    bytes: 64,
-    pointers: &[
-        pointer(0, RegionId::Arguments, false),
-        pointer(8, RegionId::Reply, false),
-        pointer(16, RegionId::Data, false),
-        pointer(24, RegionId::Data, true),
-    ],
-};
-
 const fn map(kind: u32, key_bytes: u32, value_bytes: u32, entries_max: u32, flags: u32) -> MapSpec {
     MapSpec {
         kind,
@@ -112,7 +94,7 @@ fn environment() -> Environment {
         map(2, 4, 16, 1, 1 << 7),
         map(2, 4, 12, 4, 0),
     ];
-    let environment = Environment::new(&header, CONTEXT, &SIGNATURES);
+    let environment = Environment::new(&header, CONTEXT_LAYOUT, &SIGNATURES);
     environment.with_maps(maps).expect("such maps can be")
 }
 

@@ -1,8 +1,9 @@
 //! What a program is run with: its entry, the regions and their sizes, the meter, the slices.
 
+use ebpf::abi::CONTEXT_LAYOUT;
 use ebpf::maps::BPF_F_RDONLY_PROG;
-use ebpf::verifier::{ContextLayout, ContextPointer, Environment};
-use ebpf::{EntryKind, HelperSpec, ImageHeader, MapSpec, RegionId, Resources};
+use ebpf::verifier::Environment;
+use ebpf::{EntryKind, HelperSpec, ImageHeader, MapSpec, Resources};
 
 use crate::helpers::{SIGNATURES, SPECS};
 use crate::source::{Source, mix};
@@ -15,25 +16,6 @@ pub const SMALL_BYTES_MAX: u32 = 96;
 
 /// The most bytes of scratch that are chosen by chance.
 pub const SCRATCH_BYTES_MAX: u32 = 256;
-
-const fn pointer(offset: u32, region: RegionId, end: bool) -> ContextPointer {
-    ContextPointer {
-        offset,
-        region,
-        end,
-    }
-}
-
-/// The context as programs know it.
-pub const CONTEXT: ContextLayout = ContextLayout {
-    bytes: CONTEXT_BYTES,
-    pointers: &[
-        pointer(0, RegionId::Arguments, false),
-        pointer(8, RegionId::Reply, false),
-        pointer(16, RegionId::Data, false),
-        pointer(24, RegionId::Data, true),
-    ],
-};
 
 const fn map(kind: u32, key_bytes: u32, value_bytes: u32, entries_max: u32, flags: u32) -> MapSpec {
     MapSpec {
@@ -164,7 +146,7 @@ impl Setting {
     /// What its proof may count on.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        let environment = Environment::new(&self.header(), CONTEXT, &SIGNATURES);
+        let environment = Environment::new(&self.header(), CONTEXT_LAYOUT, &SIGNATURES);
         if !self.maps {
             return environment;
         }

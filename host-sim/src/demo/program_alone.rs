@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use dpu_firmware::execution::{
     Execution, ExecutionConfig, Lent, LoadedProgram, Translation, Unfit,
 };
-use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan, SIGNATURES};
+use dpu_firmware::helpers::{HELPERS, HelperHost, ReadPlan};
 use dpu_firmware::limits::LARGE;
 use dpu_firmware::objects::Object;
-use ebpf::abi::CONTEXT_LAYOUT;
+use ebpf::abi::environment;
 use ebpf::limits::KEPT_MAX;
-use ebpf::verifier::{Environment, Kept, Verifier};
+use ebpf::verifier::{Kept, Verifier};
 use ebpf::{EntryKind, Image, ImageHeader, Outcome, check_image};
 use nvme_model::driver::NamespaceId;
 
@@ -133,12 +133,10 @@ impl ProgramAlone {
 fn prove(image: &Image<'_>, execution: ExecutionConfig) -> Result<LoadedProgram, String> {
     let slots: Vec<u64> = image.code().collect();
     let checked = check_image(image, &slots, &HELPERS).map_err(|refusal| refusal.to_string())?;
-    let entries = EntryKind::ALL.into_iter();
-    let entries = entries.filter_map(|kind| Some((kind, image.entry(kind)?)));
-    let environment = Environment::new(image.header(), CONTEXT_LAYOUT, &SIGNATURES);
+    let environment = environment(image).map_err(|error| error.to_string())?;
     let mut verifier = Verifier::new(vec![Kept::EMPTY; KEPT_MAX].into_boxed_slice());
     verifier
-        .verify(&slots, &checked, entries, environment)
+        .verify(&slots, &checked, image.entries(), environment)
         .map_err(|refusal| refusal.to_string())?;
     let mut program = LoadedProgram::empty(execution.engine, LARGE.code_bytes)
         .ok_or("there is no memory for machine code")?;

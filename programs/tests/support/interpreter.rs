@@ -5,6 +5,9 @@
 //! slices so small that it yields in the middle of everything.
 
 use client::linker;
+use ebpf::abi::{
+    DPU_CRC32C, DPU_MEMCPY, DPU_READ, DPU_SIZE, MAP_DELETE_ELEM, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM,
+};
 use ebpf::limits::STACK_BYTES;
 use ebpf::maps::{HashSeed, Keys, bytes_needed};
 use ebpf::{
@@ -13,14 +16,6 @@ use ebpf::{
 };
 
 use super::{Answer, Backend};
-
-const DPU_READ: u32 = 0x1000;
-const DPU_SIZE: u32 = 0x1008;
-const DPU_MEMCPY: u32 = 0x100a;
-const DPU_CRC32C: u32 = 0x100c;
-const MAP_LOOKUP_ELEM: u32 = 1;
-const MAP_UPDATE_ELEM: u32 = 2;
-const MAP_DELETE_ELEM: u32 = 3;
 
 const HELPERS: &[HelperSpec] = &[
     HelperSpec {
