@@ -271,6 +271,12 @@ const RULES: &[Rule] = &[
         "mov r1, 0; lddw r2, scratch+0; mov r3, 8; call 16; mov r0, 0; exit",
         "ldxdw r2, [r1+8]; mov r1, 0; mov r3, 8; call 16; mov r0, 0; exit",
         3, Why::BufferRegion { argument: 2, region: RegionId::Reply }),
+    Rule("nor in a loop, where all that was kept on the stack is lost behind it", Call,
+        "stxdw [r10-8], r1; mov r6, 4; lddw r2, scratch+0; again: ldxdw r1, [r10-8]; mov r1, 0; \
+         lddw r2, scratch+0; mov r3, 8; call 16; add r6, -1; jne r6, 0, again; mov r0, 0; exit",
+        "stxdw [r10-8], r1; mov r6, 4; again: ldxdw r1, [r10-8]; ldxdw r2, [r1+8]; mov r1, 0; \
+         mov r3, 8; call 16; add r6, -1; jne r6, 0, again; mov r0, 0; exit",
+        6, Why::BufferRegion { argument: 2, region: RegionId::Reply }),
     Rule("the context is not copied: there are addresses in it", Call,
         "ldxdw r2, [r1]; ldxdw r1, [r1+8]; mov r3, 64; call 17; mov r0, 0; exit",
         "mov r2, r1; ldxdw r1, [r1+8]; mov r3, 64; call 17; mov r0, 0; exit",
