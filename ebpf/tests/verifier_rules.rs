@@ -287,6 +287,14 @@ const RULES: &[Rule] = &[
         "stdw [r10-8], 1; mov r2, r10; add r2, -8; ldxdw r1, [r1+8]; mov r3, 8; call 17; mov r0, 0; exit",
         "mov r2, r10; add r2, -8; ldxdw r1, [r1+8]; mov r3, 8; call 17; mov r0, 0; exit",
         4, Why::StackNotWritten { offset: -8 }),
+    Rule("a helper that may find nothing to read has not written", Call,
+        "stdw [r10-8], 5; ldxw r6, [r1+40]; and r6, 16; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; mov r1, r10; add r1, -16; mov r2, r0; add r2, r6; mov r3, 8; call 17; \
+         ldxdw r0, [r10-16]; out: mov r0, 0; exit",
+        "stdw [r10-8], 5; ldxw r6, [r1+40]; and r6, 32; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; mov r1, r10; add r1, -16; mov r2, r0; add r2, r6; mov r3, 8; call 17; \
+         ldxdw r0, [r10-16]; out: mov r0, 0; exit",
+        15, Why::StackNotWritten { offset: -16 }),
     Rule("and are no addresses, but in a vector", Call,
         "stxdw [r10-8], r1; stdw [r10-16], 0; stdw [r10-24], 0; mov r1, r10; add r1, -24; mov r2, 1; \
          call 18; mov r0, 0; exit",
