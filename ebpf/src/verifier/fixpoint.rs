@@ -28,7 +28,7 @@ use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
-use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, KEPT_MAX, STEPS_MAX};
+use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, KEPT_MAX, WORK_MAX};
 use crate::memory::RegionId;
 
 /// A place for what is known at one point. The caller provides them; they hold nothing between
@@ -165,6 +165,8 @@ struct Job {
     at: Option<At>,
     /// Units of work of the piece at hand.
     work: u32,
+    /// Units of work of the job so far, but for that piece.
+    spent: u32,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
     branched: State,
@@ -200,6 +202,7 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 used: 0,
                 at: None,
                 work: 0,
+                spent: 0,
                 state: State::EMPTY,
                 branched: State::EMPTY,
                 found: [Found::NOTHING; CODE_SLOTS_MAX],
@@ -249,6 +252,7 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 return Progress::Refused(first.map_or(refusal, |(_, first)| first));
             }
             spent = spent.saturating_add(self.job.work);
+            self.job.spent = self.job.spent.saturating_add(self.job.work);
         }
     }
 
@@ -318,6 +322,7 @@ impl Job {
         }
         program.steps = 0;
         program.guards.clear();
+        self.spent = 0;
         self.at = None;
         #[cfg(test)]
         self.trace.clear();
@@ -620,7 +625,7 @@ impl Job {
     /// One instruction.
     fn interpret(&mut self, at: At, kept: &mut [Kept]) -> Result<(), Refusal> {
         self.program.steps += 1;
-        if self.program.steps > STEPS_MAX {
+        if self.spent > WORK_MAX {
             let why = RefusalKind::TooManySteps;
             return Err(Refusal::new(at.pc, why, &self.state.trail));
         }
