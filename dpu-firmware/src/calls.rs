@@ -16,6 +16,7 @@ use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
+    TURN_INSTRUCTIONS,
 };
 use crate::map_requests::maps_verdict;
 use crate::maps::MapViews;
@@ -208,9 +209,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// Runs programs, a bounded number of slices, connections in turn.
     pub(crate) fn run_programs(&mut self) {
-        let mut left = SLICES_PER_TURN as u32 * SLICE_INSTRUCTIONS;
+        let mut left = TURN_INSTRUCTIONS;
         for _ in 0..SLICES_PER_TURN {
-            if left == 0 {
+            // Nobody is given less than a whole slice; the next turn comes soon.
+            if left < SLICE_INSTRUCTIONS {
                 return;
             }
             let Some(slot) = self.runnable.pop() else {

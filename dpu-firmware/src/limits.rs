@@ -27,11 +27,15 @@ pub const COMPLETIONS_PER_TURN: usize = 64;
 /// Of those, frames of one connection before the next has its turn.
 pub const FRAMES_PER_VISIT: usize = 8;
 
-/// Slices of programs run in one turn.
+/// Connections whose programs are run in one turn.
 pub const SLICES_PER_TURN: usize = 16;
 
-/// Meter units in one slice.
-pub const SLICE_INSTRUCTIONS: u32 = 2_000;
+/// Meter units in one slice. To leave a program and take it up again costs what some 100 to 300 of
+/// them do.
+pub const SLICE_INSTRUCTIONS: u32 = 8_000;
+
+/// Meter units of one turn, in which there is no slice more when less than one is left.
+pub const TURN_INSTRUCTIONS: u32 = 4 * SLICE_INSTRUCTIONS;
 
 /// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;

@@ -19,7 +19,8 @@
 //! A jump back is a subtraction from the fuel and a jump that is taken as long as that is not
 //! negative: no more jumps than there would be without a meter. A jump that was taken once has a price
 //! even where it is not taken, so there are none on the way that only lead out of it, but those of
-//! guarded accesses.
+//! guarded accesses, and those of jumps back to where little is done before the next jump: that is
+//! repeated instead, so it is the next jump alone that is taken.
 
 mod access;
 mod arithmetic;
@@ -448,7 +449,7 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
+            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
             Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);
