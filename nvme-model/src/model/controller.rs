@@ -154,6 +154,10 @@ impl Controller {
             model: config.model,
             firmware: config.firmware,
         };
+        let mut health = Health::new(config.power_cycles.saturating_add(1));
+        if let Some(thermal) = config.thermal {
+            health.temperature_kelvin = thermal.ambient_kelvin;
+        }
         let places = usize::from(queues) + 1;
         let defaults = Features::new(queues, namespaces.len(), has_cache);
         Self {
@@ -170,7 +174,7 @@ impl Controller {
             events: Events::default(),
             features: defaults.clone(),
             defaults,
-            health: Health::new(config.power_cycles.saturating_add(1)),
+            health,
             faults: config.faults,
             random: Random::new(config.seed),
             scratch: Vec::new(),
