@@ -11,6 +11,7 @@ use protocol::message::{CallReply, LoadReply};
 use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
@@ -27,7 +28,7 @@ use crate::request::{Answer, Event, RequestIndex, Work};
 use crate::session::ConnectionIndex;
 use crate::slabs::SlabClass;
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Gives invocations to calls that wait for one.
     pub(crate) fn admit_calls(&mut self) {
         if !core::mem::replace(&mut self.released, false) {
@@ -438,7 +439,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     fn send_wanted(&mut self, request: RequestIndex, invocation: InvocationIndex) -> bool {
         let transfer_bytes_max = self.io_bytes_max();
         loop {
-            if self.driver.free_slots(QUEUE) == 0 && self.invocations[invocation].wants() {
+            if self.commands_free() == 0 && self.invocations[invocation].wants() {
                 return false;
             }
             let Some(wanted) = self.invocations[invocation].next_wanted(transfer_bytes_max) else {

@@ -144,6 +144,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub drive_latency: Duration,
 
+    /// Let the drive warm up under load: at 70 °C it warns, and gets half the commands until it is
+    /// cooler. `outboard stats` shows it.
+    #[arg(long)]
+    pub heat: bool,
+
+    /// Show the drive's activity LED on standard error, where that is a terminal.
+    #[arg(long)]
+    pub led: bool,
+
     /// How programs are run.
     #[command(flatten)]
     pub execution: ExecutionArgs,

@@ -16,9 +16,11 @@ use dpu_firmware::{Agent, AgentConfig, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
 use nvme_model::model::{
     FileStore, FileStoreOptions, ModelConfig, ModelDevice, ModelError, NamespaceConfig, OpenError,
+    Thermal,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::board::{Led, SimulatedBoard};
 use crate::cli::{Exit, ServeArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
@@ -97,6 +99,7 @@ pub fn command(
     let model = ModelConfig {
         namespaces: namespaces(args)?,
         read_latency_us: args.drive_latency.as_micros() as u64,
+        thermal: args.heat.then(Thermal::default),
         ..ModelConfig::default()
     };
     match &args.tap {
@@ -134,6 +137,8 @@ pub(crate) trait Machine {
     fn shut_down(&mut self, now_us: u64);
     /// Where the driver is.
     fn drive(&self) -> DriverState;
+    /// The activity LED.
+    fn led(&mut self) -> &mut Led;
 }
 
 /// The agent on the wire, and kernel sockets relayed to it.
@@ -194,6 +199,10 @@ impl Machine for Relayed {
     fn drive(&self) -> DriverState {
         self.simulator.drive_state()
     }
+
+    fn led(&mut self) -> &mut Led {
+        &mut self.simulator.agent().board_mut().led
+    }
 }
 
 fn over_relay(
@@ -219,7 +228,7 @@ fn over_relay(
 
 /// The agent on a TAP interface.
 struct Tapped {
-    agent: Agent<ModelDevice, Tap>,
+    agent: Agent<ModelDevice, Tap, SimulatedBoard>,
 }
 
 impl Machine for Tapped {
@@ -266,6 +275,10 @@ impl Machine for Tapped {
     fn drive(&self) -> DriverState {
         self.agent.driver().state()
     }
+
+    fn led(&mut self) -> &mut Led {
+        &mut self.agent.board_mut().led
+    }
 }
 
 fn over_tap(
@@ -305,7 +318,8 @@ fn over_tap(
         execution: args.execution.config(),
         board: "host-sim",
     };
-    let agent = Agent::new(device, net, config).map_err(ServeError::Agent)?;
+    let board = SimulatedBoard::new(&device.sideband());
+    let agent = Agent::on_board(device, net, board, config).map_err(ServeError::Agent)?;
     let address = format!("{}:{AGENT_PORT}", args.tap_address.address);
     run(args, &mut Tapped { agent }, &address, interrupt, out)
 }
@@ -324,7 +338,11 @@ fn run(
         .map_err(ServeError::Print)?;
     eprintln!("host-sim: {}", args.execution.config());
     eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
+    if args.led {
+        machine.led().show();
+    }
     turn_until(machine, &clock, interrupt)?;
+    machine.led().hide();
     finish(machine, &clock)
 }
 

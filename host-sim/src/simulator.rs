@@ -8,6 +8,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dpu_firmware::board::Board;
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
@@ -15,6 +16,7 @@ use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
 use nvme_model::model::{ModelConfig, ModelDevice, ModelError};
 
+use crate::board::SimulatedBoard;
 use crate::wire::{WireConfig, WireEnd, wire};
 
 /// Where the agent is on the wire.
@@ -27,7 +29,7 @@ pub const FAR_ADDRESS: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
 pub const AGENT_PORT: u16 = 7117;
 
 /// The agent of a machine like this.
-pub type SimulatedAgent = Agent<ModelDevice, WireEnd>;
+pub type SimulatedAgent = Agent<ModelDevice, WireEnd, SimulatedBoard>;
 
 /// What a simulated machine is made of.
 #[derive(Debug)]
@@ -132,9 +134,11 @@ impl Simulator {
                 seed: seed ^ 0x0066_6172,
             },
         );
-        let agent = Agent::new(
+        let board = SimulatedBoard::new(&device.sideband());
+        let agent = Agent::on_board(
             device,
             near,
+            board,
             AgentConfig {
                 limits,
                 driver,
@@ -228,7 +232,7 @@ const fn has_noise(wire: &WireConfig) -> bool {
 }
 
 /// Whether the drive has completed what the driver has not yet reaped.
-pub(crate) fn has_completions<N: PacketDevice>(agent: &Agent<ModelDevice, N>) -> bool {
+pub(crate) fn has_completions<N: PacketDevice, B: Board>(agent: &Agent<ModelDevice, N, B>) -> bool {
     let driver = agent.driver();
     driver.in_flight() > driver.device().outstanding()
 }
