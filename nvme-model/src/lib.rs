@@ -1,4 +1,4 @@
-//! NVMe: wire layouts, the register and DMA seam, a no_std driver, a software controller.
+//! NVMe: wire layouts, the register and DMA seam, a no_std driver, PCI set-up, a software controller.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod driver;
@@ -6,5 +6,6 @@ pub mod limits;
 pub mod memory;
 #[cfg(feature = "std")]
 pub mod model;
+pub mod pci;
 pub mod seam;
 pub mod spec;
