@@ -24,16 +24,14 @@ pub struct SimulatedBoard {
 }
 
 impl SimulatedBoard {
-    /// A board for the drive with this sideband.
+    /// A board for the drive with this sideband; a drive without one is reached by neither PERST# nor the
+    /// management bus.
     #[must_use]
-    pub fn new(drive: &Sideband) -> SimulatedBoard {
+    pub fn new(drive: Option<Sideband>) -> SimulatedBoard {
         SimulatedBoard {
-            perst: Some(PerstPin(drive.clone())),
+            perst: drive.clone().map(PerstPin),
             led: Led::default(),
-            management: ManagementBus {
-                drive: Some(drive.clone()),
-                damage: 0,
-            },
+            management: ManagementBus { drive, damage: 0 },
         }
     }
 }
@@ -257,7 +255,7 @@ mod tests {
         drive.set_temperature(350);
         drive.set_used_percent(7);
         drive.step(1);
-        let mut board = SimulatedBoard::new(&drive.sideband());
+        let mut board = SimulatedBoard::new(Some(drive.sideband()));
         let told = management::read(board.management()).expect("an answer");
         assert_eq!(told.temperature_celsius, Some(77));
         assert_eq!((told.warnings, told.used_percent), (0b10, 7));
@@ -272,7 +270,7 @@ mod tests {
     fn what_can_go_wrong_on_the_bus_has_a_name() {
         let mut drive = drive();
         drive.step(1);
-        let mut board = SimulatedBoard::new(&drive.sideband());
+        let mut board = SimulatedBoard::new(Some(drive.sideband()));
         board.management.damage = 4;
         let damaged = management::read(board.management());
         assert_eq!(damaged, Err(ManagementState::BadChecksum));
@@ -280,7 +278,7 @@ mod tests {
         let nobody = management::read(board.management());
         assert_eq!(nobody, Err(ManagementState::NoAcknowledge));
         let mut one = [0];
-        let other = SimulatedBoard::new(&drive.sideband());
+        let other = SimulatedBoard::new(Some(drive.sideband()));
         let other = { other }.management.read(0x53, &mut one);
         let nobody = i2c::ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
         assert_eq!(other, Err(nobody));
@@ -290,7 +288,7 @@ mod tests {
     fn perst_is_active_low_and_takes_the_drive_off_the_bus() {
         let mut drive = drive();
         drive.step(1);
-        let mut board = SimulatedBoard::new(&drive.sideband());
+        let mut board = SimulatedBoard::new(Some(drive.sideband()));
         assert!(board.restore_drive());
         board.perst().expect("a pin").set_low().expect("it moves");
         drive.step(2);

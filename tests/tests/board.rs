@@ -43,7 +43,9 @@ fn model() -> ModelConfig {
 
 impl Bench {
     fn new(model: ModelConfig, seed: u64) -> Bench {
-        let mut world = World::on_board(model, TINY, seed, SimulatedBoard::new);
+        let mut world = World::on_board(model, TINY, seed, |side| {
+            SimulatedBoard::new(Some(side.clone()))
+        });
         let mut peer = world.connect();
         let open = OpenRequest {
             namespace: 1,
@@ -169,7 +171,7 @@ fn perst_brings_a_stuck_drive_back_and_every_request_is_answered() {
 fn without_a_pin_a_stuck_drive_fails_and_keeps_its_pages() {
     let mut world = World::on_board(model(), TINY, 1, |side: &Sideband| SimulatedBoard {
         perst: None,
-        ..SimulatedBoard::new(side)
+        ..SimulatedBoard::new(Some(side.clone()))
     });
     let mut peer = world.connect();
     let open = OpenRequest {

@@ -35,6 +35,12 @@ pub(crate) const QEMU_AARCH64: Tool = Tool {
     package: "qemu-user-static",
 };
 
+/// Emulates a machine on aarch64, whose NVMe drive is driven.
+pub(crate) const QEMU_SYSTEM_AARCH64: Tool = Tool {
+    program: "qemu-system-aarch64",
+    package: "qemu-system-arm",
+};
+
 /// How long apt-get waits for a server that does not answer, in seconds, and for another one that
 /// is installing something.
 const APT_OPTIONS: &[&str] = &[

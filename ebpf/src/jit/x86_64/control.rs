@@ -81,6 +81,10 @@ impl Twice {
     }
 }
 
+/// Heads that are repeated in a program: about 6 KiB of code at the most, or a program that is all
+/// jumps back would need five times the memory that it needs without.
+const REPEATS_MAX: u16 = 64;
+
 /// A few operations and a jump further down: so a loop begins that its compiler has turned round. To
 /// repeat them in place of a jump back saves a taken jump in every round, and each way round has a
 /// question of its own, whose answer is predicted better.
@@ -183,7 +187,10 @@ impl Emitter {
     ) {
         let price = meter::jump_cost(pc, target) as i32;
         asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
-        if let Some(head) = Head::at(source, target) {
+        if self.repeats < REPEATS_MAX
+            && let Some(head) = Head::at(source, target)
+        {
+            self.repeats += 1;
             let overdrawn = self.stub(asm, Exit::Jump { pc, target });
             asm.jump_if(Cc::Less, false, overdrawn);
             return self.repeat(source, table, target, &head, asm);

@@ -141,6 +141,8 @@ pub(super) struct Emitter {
     /// Stubs so far, and where they were to begin in the pass before.
     stubs: usize,
     stubs_at: usize,
+    /// Heads of loops repeated so far.
+    repeats: u16,
 }
 
 impl Emitter {
@@ -156,6 +158,7 @@ impl Emitter {
             pop: 0,
             stubs: 0,
             stubs_at: 0,
+            repeats: 0,
         }
     }
 
@@ -364,6 +367,7 @@ impl backend::Emitter for Emitter {
         self.bounds = bounds;
         self.flags = None;
         self.stubs = 0;
+        self.repeats = 0;
         let asm = &mut Asm(out);
         self.entry(asm);
         self.ways_out(asm);
