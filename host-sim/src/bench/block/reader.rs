@@ -15,8 +15,9 @@ use crate::random::Random;
 /// The most reads in flight.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// What is measured: one queue pair.
-pub(super) type OneQueue<D> = Driver<D, 1, DEPTH_MAX>;
+/// What is measured: one queue pair. It has twice the slots: a queue of 128 entries holds 127 commands,
+/// and completions that were taken count until the controller is told of them.
+pub(super) type OneQueue<D> = Driver<D, 1, { 2 * DEPTH_MAX }>;
 
 /// Pages of the device's memory that a reader needs.
 pub(super) const fn arena_pages<D: Device>() -> u32 {
