@@ -396,6 +396,11 @@ pub enum Bench {
     /// figure is the median time of an invocation, `ns_per_run`. At the end stand the ratios over
     /// all workloads. Trust these: the machine's speed changes, and all are measured together.
     Engine(EngineBenchArgs),
+    /// 4 KiB random reads of a file through the driver and a drive, beside fio on the same file.
+    ///
+    /// In the cases `cached-…` the file is in the page cache, in `direct-…` everybody goes past it.
+    /// There is neither network nor agent in it.
+    Block(BlockBenchArgs),
 }
 
 /// Arguments that every bench has.
@@ -426,6 +431,27 @@ pub struct WireBenchArgs {
     /// skipped then.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
+}
+
+/// Arguments of `bench block`.
+#[derive(Clone, Debug, Args)]
+pub struct BlockBenchArgs {
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: BenchOutput,
+
+    /// Time to measure each case for, for each contestant.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    pub time: Duration,
+
+    /// Read this file, of whole pages of 4096 bytes, in place of one of random bytes that is made in
+    /// the cache folder and kept there.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// How large the made file is; it should fit the page cache.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1 << 20), conflicts_with = "file")]
+    pub size_mib: u32,
 }
 
 /// Arguments of `bench engine`.

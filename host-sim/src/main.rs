@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         }) => bench::wire_race::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
         Command::Bench(BenchArgs {
+            bench: Bench::Block(args),
+        }) => bench::block::command(&args, &interrupt, &mut out)
+            .map_err(|error| (Exit::Failed, error.to_string())),
+        Command::Bench(BenchArgs {
             bench: Bench::Engine(args),
         }) => bench::engine::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),

@@ -37,7 +37,7 @@ use crate::tap::Tap;
 use crate::wire::WireConfig;
 
 /// How long to spin while something is outstanding.
-const SPIN_US: u64 = 50;
+pub(crate) const SPIN_US: u64 = 50;
 
 /// The longest sleep: after it Ctrl-C is looked at, should its signal have come just before.
 const SLEEP_US_MAX: u64 = 200_000;

@@ -1,8 +1,12 @@
 //! Load generators and the rivals they are compared with.
 
+use std::io;
+
 pub mod bare_smoltcp;
+pub mod block;
 pub mod engine;
 pub mod kernel_sockets;
+mod race;
 pub mod served;
 pub mod source;
 pub mod wire_race;
@@ -16,3 +20,14 @@ pub const SOURCE_BYTES: usize = 256 << 20;
 
 /// Bytes of a reply in the network benches.
 pub const REPLY_BYTES: usize = 4096;
+
+/// Why there is no result of a race.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A contestant cannot be made, or failed.
+    #[error("{0}")]
+    World(String),
+    /// Printing failed.
+    #[error("cannot print the result: {0}")]
+    Print(#[from] io::Error),
+}

@@ -28,16 +28,16 @@ use nvme_model::model::{ModelConfig, NamespaceConfig};
 
 use super::bare_smoltcp::bare_smoltcp;
 use super::kernel_sockets::{OneThread, TwoThreads};
+use super::race::{Contestant, Run, race};
 use super::served::Served;
 use super::source::Source;
-use super::{REPLY_BYTES, SOURCE_BYTES};
+use super::{BenchError, REPLY_BYTES, SOURCE_BYTES};
 use crate::cli::{Exit, WireBenchArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::local::{LocalStream, Shared};
 use crate::random::Random;
 use crate::relay::{ANY_LOCAL_PORT, Relay};
-use crate::report::{BenchLine, BenchReport};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
 
@@ -50,43 +50,8 @@ const IDLE: [usize; 2] = [256, 1_000];
 /// The depth at which idle connections are tried.
 const IDLE_DEPTH: usize = 32;
 
-/// Rounds of everything.
-const ROUNDS: u32 = 5;
-
 /// The drive.
 const DRIVE_BYTES: u64 = SOURCE_BYTES as u64;
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The machine cannot be made, or a client of it failed.
-    #[error("{0}")]
-    World(String),
-    /// Printing failed.
-    #[error("cannot print the result: {0}")]
-    Print(#[from] io::Error),
-}
-
-type Run = Box<dyn FnMut(Duration) -> Result<f64, String>>;
-
-/// One thing that is measured again and again.
-struct Contestant {
-    case: String,
-    who: &'static str,
-    rates: Vec<f64>,
-    /// `None` for a rival that has no delay where one is asked for.
-    run: Option<Run>,
-}
-
-impl Contestant {
-    fn report(mut self) -> BenchLine {
-        self.rates.sort_by(f64::total_cmp);
-        match self.rates.get(self.rates.len() / 2) {
-            Some(&median) => BenchLine::measured("wire", &self.case, self.who, "ops_per_s", median),
-            None => BenchLine::skipped("wire", &self.case, self.who, NO_DELAY),
-        }
-    }
-}
 
 /// Who is raced against.
 const OURS: &str = "outboard";
@@ -104,31 +69,12 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, BenchError> {
-    let mut contestants = contestants(args).map_err(BenchError::World)?;
-    let count = contestants.len() as u64;
-    let time = args.time / ROUNDS;
-    let mut progress = crate::progress::Progress::new(args.output.json);
-    progress.start("racing", u64::from(ROUNDS) * count);
-    for round in 0..ROUNDS {
-        for (at, contestant) in contestants.iter_mut().enumerate() {
-            if interrupt.requested() {
-                return Ok(Exit::Interrupted);
-            }
-            if let Some(run) = &mut contestant.run {
-                let rate = run(time).map_err(BenchError::World)?;
-                contestant.rates.push(rate);
-            }
-            progress.at(u64::from(round) * count + at as u64 + 1);
-        }
-    }
-    progress.finish();
-    let mut report = BenchReport::new(out, args.output.json);
-    for contestant in contestants {
-        report.add(contestant.report())?;
-    }
-    report.finish()?;
-    Ok(Exit::Success)
+    let contestants = contestants(args).map_err(BenchError::World)?;
+    race("wire", contestants, args.time, &args.output, interrupt, out)
 }
+
+/// A turn that gives a rate.
+type Rate = Box<dyn FnMut(Duration) -> Result<f64, String>>;
 
 /// Who races in which case.
 fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
@@ -136,13 +82,15 @@ fn contestants(args: &WireBenchArgs) -> Result<Vec<Contestant>, String> {
     let source = Source::new();
     let mut all = Vec::new();
     let wanted = |case: &str| case.contains(&args.output.case);
-    let mut add = |case: &str, who: &'static str, run: Run| {
-        all.push(Contestant {
-            case: case.to_string(),
-            who,
-            rates: Vec::new(),
-            run: (who == OURS || rtt.is_zero()).then_some(run),
-        });
+    let mut add = |case: &str, who: &str, mut rate: Rate| {
+        let run: Run = Box::new(move |time| Ok(vec![("ops_per_s", rate(time)?)]));
+        let takes_part = who == OURS || rtt.is_zero();
+        let run = if takes_part {
+            Ok(run)
+        } else {
+            Err(NO_DELAY.to_string())
+        };
+        all.push(Contestant::new(case, who, run));
     };
     let in_process = DEPTHS.map(|depth| (format!("wire-depth-{depth}"), depth, 0));
     let crowded = IDLE.map(|idle| {

@@ -19,10 +19,11 @@ use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::{Errno, ReadWriteFlags};
 use thiserror::Error;
 
+use super::buffer::Buffer;
 use super::job::{Action, JOBS_MAX, Job, Worker};
 use super::pool::Pool;
 use super::uring::Uring;
@@ -55,6 +56,9 @@ pub struct FileStoreOptions {
     pub backend: Backend,
     /// Serve what is cached at once.
     pub inline_reads: bool,
+    /// Go past the page cache, by `O_DIRECT`: no read is served inline then. Blocks must be multiples
+    /// of what the file's own device has, or the device refuses.
+    pub direct: bool,
 }
 
 impl Default for FileStoreOptions {
@@ -63,6 +67,7 @@ impl Default for FileStoreOptions {
             read_only: false,
             backend: Backend::Auto,
             inline_reads: true,
+            direct: false,
         }
     }
 }
@@ -117,7 +122,7 @@ pub struct FileStore {
     in_flight: usize,
     failed: bool,
     /// Buffers to use again.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Buffer>,
     /// The job that `poll` lends out.
     lent: Option<Job>,
     /// Dropped before the file is closed.
@@ -134,6 +139,12 @@ impl FileStore {
     pub fn open(path: impl AsRef<Path>, options: FileStoreOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let (file, bytes) = Self::lock(path, options.read_only)?;
+        if options.direct {
+            go_past_cache(&file).map_err(|errno| OpenError::Open {
+                path: path.display().to_string(),
+                source: errno.into(),
+            })?;
+        }
         Self::over(file, path, bytes, options)
     }
 
@@ -183,7 +194,7 @@ impl FileStore {
             path: path.into(),
             bytes,
             read_only: options.read_only,
-            inline_reads: options.inline_reads,
+            inline_reads: options.inline_reads && !options.direct,
             inline_left: INLINE_READS_PER_TURN,
             in_flight: 0,
             failed: false,
@@ -237,15 +248,16 @@ impl FileStore {
         true
     }
 
-    fn buffer(&mut self, bytes: usize) -> Vec<u8> {
+    /// A buffer of `bytes` bytes, whatever they are.
+    fn buffer(&mut self, bytes: usize) -> Buffer {
         let mut buffer = self.spare.pop().unwrap_or_default();
-        buffer.resize(bytes, 0);
+        buffer.resize(bytes);
         buffer
     }
 
-    fn recycle(&mut self, job: Job) {
-        if job.buffer.capacity() > 0 && self.spare.len() < JOBS_MAX {
-            self.spare.push(job.buffer);
+    fn recycle(&mut self, buffer: Buffer) {
+        if buffer.has_memory() && self.spare.len() < JOBS_MAX {
+            self.spare.push(buffer);
         }
     }
 
@@ -265,7 +277,7 @@ impl FileStore {
         let mut buffer = if length > 0 {
             self.buffer(length)
         } else {
-            Vec::new()
+            Buffer::default()
         };
         if matches!(op, StoreOp::Write { .. }) {
             data.copy_to(&mut buffer);
@@ -321,8 +333,8 @@ impl FileStore {
     /// Makes a job that could not punch a hole write zeroes.
     fn zeroes_instead(&mut self, job: &mut Job) {
         job.action = Action::Write { durable: false };
-        job.buffer = self.buffer(0);
-        job.buffer.resize(job.bytes.min(ZEROES_BYTES) as usize, 0);
+        job.buffer = self.buffer(job.bytes.min(ZEROES_BYTES) as usize);
+        job.buffer.fill(0);
         job.done = 0;
         job.bytes -= job.buffer.len() as u64;
     }
@@ -333,11 +345,16 @@ impl FileStore {
             return false;
         }
         job.offset += job.buffer.len() as u64;
-        job.buffer.truncate(job.bytes.min(ZEROES_BYTES) as usize);
+        job.buffer.resize(job.bytes.min(ZEROES_BYTES) as usize);
         job.done = 0;
         job.bytes -= job.buffer.len() as u64;
         true
     }
+}
+
+/// Sets `O_DIRECT` (`fcntl(2)`, `F_SETFL`).
+fn go_past_cache(file: &File) -> rustix::io::Result<()> {
+    fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT)
 }
 
 fn worker(file: &Arc<File>, backend: Backend) -> io::Result<Box<dyn Worker>> {
@@ -423,7 +440,7 @@ impl Store for FileStore {
 
     fn poll(&mut self) -> Option<Finished<'_>> {
         if let Some(job) = self.lent.take() {
-            self.recycle(job);
+            self.recycle(job.buffer);
         }
         loop {
             let job = self.worker.finished()?;
@@ -459,16 +476,18 @@ impl Store for FileStore {
                 .result
                 .as_ref()
                 .is_err_and(|error| breaks(error, job.action));
-            self.recycle(job);
+            self.recycle(job.buffer);
         }
         self.in_flight = 0;
     }
 
     fn read_now(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
         self.check(StoreOp::Read { offset }, bytes.len() as u64)?;
-        self.file
-            .read_exact_at(bytes, offset)
-            .map_err(|error| store_error(&error, false))
+        let mut buffer = self.buffer(bytes.len());
+        let read = self.file.read_exact_at(&mut buffer, offset);
+        bytes.copy_from_slice(&buffer);
+        self.recycle(buffer);
+        read.map_err(|error| store_error(&error, false))
     }
 
     fn write_now(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
@@ -479,8 +498,10 @@ impl Store for FileStore {
             },
             bytes.len() as u64,
         )?;
-        self.file
-            .write_all_at(bytes, offset)
-            .map_err(|error| store_error(&error, false))
+        let mut buffer = self.buffer(bytes.len());
+        buffer.copy_from_slice(bytes);
+        let written = self.file.write_all_at(&buffer, offset);
+        self.recycle(buffer);
+        written.map_err(|error| store_error(&error, false))
     }
 }

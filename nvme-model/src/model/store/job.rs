@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::vec::Vec;
+
+use super::buffer::Buffer;
 
 /// What a worker is to do with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) struct Job {
     pub(super) offset: u64,
     /// Length of the hole; what is left of it when zeroes are written instead.
     pub(super) bytes: u64,
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: Buffer,
     /// Bytes of the buffer done.
     pub(super) done: usize,
     /// Zeroes must be durable before they are done.

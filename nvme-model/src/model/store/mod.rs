@@ -5,6 +5,7 @@
 //! pending write needs is copied, and what a pending read brought is lent by `poll`. So no store
 //! holds a reference into memory that a device may touch.
 
+mod buffer;
 mod buffers;
 mod cached;
 mod file;

@@ -29,7 +29,7 @@ fn open(path: &Path, backend: Backend, inline_reads: bool) -> FileStore {
     let options = FileStoreOptions {
         backend,
         inline_reads,
-        read_only: false,
+        ..FileStoreOptions::default()
     };
     FileStore::open(path, options).expect("a store over the file")
 }
@@ -385,6 +385,38 @@ fn a_file_that_shrank_is_a_media_error_and_nothing_worse() {
             run(&mut store, StoreOp::Read { offset: 0 }, &mut bytes),
             Ok(())
         );
+    }
+}
+
+#[test]
+fn what_goes_past_the_page_cache_is_the_same_as_in_it() {
+    const PAGE: usize = 4096;
+    for backend in [Backend::Uring, Backend::Pool] {
+        let temporary = file(16 * PAGE);
+        let options = FileStoreOptions {
+            backend,
+            direct: true,
+            ..FileStoreOptions::default()
+        };
+        let mut store = FileStore::open(temporary.path(), options).expect("O_DIRECT");
+        let mut bytes = pattern(3, 2 * PAGE / BLOCK);
+        let write = StoreOp::Write {
+            offset: 5 * PAGE as u64,
+            durable: true,
+        };
+        assert_eq!(run(&mut store, write, &mut bytes), Ok(()));
+        let read = StoreOp::Read {
+            offset: 4 * PAGE as u64,
+        };
+        let mut found = vec![9; 4 * PAGE];
+        assert_eq!(run(&mut store, read, &mut found), Ok(()));
+        let zeroes = vec![0; PAGE];
+        assert_eq!(found, [&zeroes[..], &bytes, &zeroes].concat());
+        let mut now = vec![1; PAGE];
+        store.write_now(4 * PAGE as u64, &now).unwrap();
+        now.fill(0);
+        store.read_now(4 * PAGE as u64, &mut now).unwrap();
+        assert_eq!(now, [1; PAGE]);
     }
 }
 
