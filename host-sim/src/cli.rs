@@ -440,6 +440,14 @@ pub struct BlockBenchArgs {
     #[command(flatten)]
     pub output: BenchOutput,
 
+    /// What the drive is. With `qemu` a loop that only writes commands and doorbells races along.
+    #[arg(long, value_enum, default_value_t = NvmeArg::Model)]
+    pub nvme: NvmeArg,
+
+    /// The program to run for `--nvme qemu`, as for `serve`.
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
+
     /// Time to measure each case for, for each contestant.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     pub time: Duration,

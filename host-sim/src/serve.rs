@@ -27,7 +27,7 @@ use crate::cli::{Exit, NvmeArg, ServeArgs};
 use crate::clock::Clock;
 use crate::drive::{Drive, DriveConfig};
 use crate::interrupt::Interrupt;
-use crate::qemu::{self, QemuConfig, QemuNamespace};
+use crate::qemu::{self, FileAccess, QemuConfig, QemuNamespace};
 use crate::random::entropy;
 use crate::relay::Relay;
 use crate::simulator::{
@@ -158,6 +158,7 @@ fn qemu(args: &ServeArgs) -> Result<QemuConfig, ServeError> {
     let namespace = |(path, block_bytes): (&Path, u32)| QemuNamespace {
         path: path.into(),
         block_bytes,
+        access: FileAccess::default(),
     };
     Ok(QemuConfig {
         program: qemu::find(args.qemu.as_deref()),

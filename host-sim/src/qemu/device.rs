@@ -28,6 +28,17 @@ pub struct QemuNamespace {
     pub path: PathBuf,
     /// Bytes of a block.
     pub block_bytes: u32,
+    /// How QEMU uses the file.
+    pub access: FileAccess,
+}
+
+/// How QEMU uses a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileAccess {
+    /// Reads alone. Several may.
+    pub read_only: bool,
+    /// By `O_DIRECT`, past the page cache.
+    pub direct: bool,
 }
 
 /// What a drive of QEMU's is made of.
@@ -93,7 +104,7 @@ impl QemuDevice {
 /// Checks and locks the files as the model does.
 fn lock(namespaces: &[QemuNamespace]) -> Result<Vec<File>, QemuError> {
     let lock = |(namespace, id): (&QemuNamespace, usize)| {
-        let (file, bytes) = FileStore::lock(&namespace.path, false)?;
+        let (file, bytes) = FileStore::lock(&namespace.path, namespace.access.read_only)?;
         let path = namespace.path.display();
         NamespaceConfig::check_capacity(id, &path, bytes, namespace.block_bytes)?;
         Ok(file)

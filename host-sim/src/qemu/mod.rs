@@ -31,7 +31,7 @@ mod process;
 mod protocol;
 mod qtest;
 
-pub use device::{QemuConfig, QemuDevice, QemuNamespace};
+pub use device::{FileAccess, QemuConfig, QemuDevice, QemuNamespace};
 pub use memory::QemuDma;
 pub use process::{INSTALL, QemuError, find, version_of};
 pub use qtest::QemuRegisters;

@@ -19,7 +19,7 @@ use nvme_model::pci::PciError;
 use rustix::fs::MemfdFlags;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-use super::device::QemuNamespace;
+use super::device::{FileAccess, QemuNamespace};
 
 /// The program.
 const PROGRAM: &str = "qemu-system-aarch64";
@@ -301,12 +301,17 @@ fn machine(ram_bytes: u64) -> Vec<String> {
     arguments.map(String::from).into()
 }
 
-/// The arguments that add a namespace. The file goes through the page cache, as the model's does.
+/// The arguments that add a namespace.
 fn drive(namespace: &QemuNamespace, id: u32) -> [OsString; 4] {
     let path = namespace.path.to_string_lossy();
-    let file = serde_json::json!({ "driver": "file", "filename": path });
+    let file = serde_json::json!({
+        "driver": "file", "filename": path,
+        "read-only": namespace.access.read_only, "cache": { "direct": namespace.access.direct },
+    });
+    let FileAccess { read_only, direct } = namespace.access;
     let block = serde_json::json!({
         "driver": "raw", "node-name": format!("file{id}"), "discard": "unmap", "file": file,
+        "read-only": read_only, "cache": { "direct": direct },
     });
     let bytes = namespace.block_bytes;
     let device = format!(
@@ -343,6 +348,7 @@ mod tests {
     #[test]
     fn file_names_are_quoted() {
         let namespace = QemuNamespace {
+            access: FileAccess::default(),
             path: "/a,b=\"c\".img".into(),
             block_bytes: 512,
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use host_sim::qemu::{self, QemuConfig, QemuNamespace};
+use host_sim::qemu::{self, FileAccess, QemuConfig, QemuNamespace};
 use tempfile::NamedTempFile;
 
 /// Nothing takes longer, or it has hung. No test depends on how long anything takes.
@@ -30,6 +30,7 @@ pub(crate) fn qemu_over(files: &[(&Path, u32)]) -> QemuConfig {
     let namespace = |&(path, block_bytes): &(&Path, u32)| QemuNamespace {
         path: path.into(),
         block_bytes,
+        access: FileAccess::default(),
     };
     QemuConfig {
         program: qemu(),

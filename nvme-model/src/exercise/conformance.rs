@@ -4,7 +4,7 @@
 //! The first namespace must have blocks of 512 or 4096 bytes and at least 4 MiB; its first blocks are
 //! written to.
 
-use super::raw::{Answer, Queue, Raw, Silent};
+use super::raw::{Answer, ENTRIES, Queue, Raw, Silent};
 use crate::seam::Device;
 use crate::spec::{
     AdminOpcode, CommandFlags, FeatureId, IoOpcode, LogId, NAMESPACE_ALL, SubmissionEntry,
@@ -500,7 +500,7 @@ impl<D: Device, F: FnMut(&mut D) -> u64, R: FnMut(Outcome)> Asker<'_, '_, D, F, 
             "create SQ 1 again",
             queue.dw11(1 << 16 | 1).prp(submission, 0),
         )?;
-        self.raw.io_created();
+        self.raw.io_created(ENTRIES);
         Ok(())
     }
 

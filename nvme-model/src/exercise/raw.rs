@@ -3,6 +3,8 @@
 //! Made for asking what no driver would: it sends any entry, takes one answer at a time, and knows no more of
 //! rings than that. It shares nothing with the driver but the layouts.
 
+use core::ops::Range;
+
 use zerocopy::IntoBytes;
 
 use crate::memory::PageRange;
@@ -13,14 +15,23 @@ use crate::spec::{
     SubmissionEntry, completion_doorbell, offset, submission_doorbell,
 };
 
-/// Entries of each ring; a page holds as many submissions.
+/// Entries of each admin ring; a page holds as many submissions.
 pub const ENTRIES: u16 = 64;
+
+/// The most entries of the I/O rings.
+pub const IO_ENTRIES_MAX: u16 = 256;
+
+/// Pages of the rings: admin submissions and completions, I/O submissions and completions.
+const RING_PAGES: u32 = 1 + 1 + IO_SUBMISSION_PAGES + 1;
+const IO_SUBMISSION_PAGES: u32 =
+    (IO_ENTRIES_MAX as usize * SUBMISSION_ENTRY_BYTES / PAGE_BYTES) as u32;
+const _: () = assert!(IO_ENTRIES_MAX as usize * COMPLETION_ENTRY_BYTES <= PAGE_BYTES);
 
 /// Pages that are neither rings nor given away: for data.
 pub const DATA_PAGES: u32 = 16;
 
 /// Pages that [`Raw`] needs.
-pub const PAGES: u32 = 4 + DATA_PAGES;
+pub const PAGES: u32 = RING_PAGES + DATA_PAGES;
 
 /// A controller that says nothing for so long says nothing.
 const PATIENCE_US: u64 = 10_000_000;
@@ -49,12 +60,24 @@ pub enum Queue {
     Io,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Ring {
+    entries: u16,
     tail: u16,
     head: u16,
     /// Times that the completion ring was gone through.
     rounds: u16,
+}
+
+impl Ring {
+    const fn new(entries: u16) -> Ring {
+        Ring {
+            entries,
+            tail: 0,
+            head: 0,
+            rounds: 0,
+        }
+    }
 }
 
 /// A controller, and memory to speak to it with.
@@ -76,37 +99,45 @@ impl<'d, D: Device, F: FnMut(&mut D) -> u64> Raw<'d, D, F> {
             device,
             step,
             first: arena.first(),
-            rings: [Ring::default(); 2],
+            rings: [Ring::new(ENTRIES); 2],
             next_id: 0,
             stride: capabilities.doorbell_stride(),
         })
     }
 
+    const fn data_page(&self, page: u32) -> u32 {
+        self.first + RING_PAGES + page % DATA_PAGES
+    }
+
+    /// The first pages of a pair's rings: submissions, completions.
+    const fn ring_pages(&self, queue: Queue) -> (u32, u32) {
+        match queue {
+            Queue::Admin => (self.first, self.first + 1),
+            Queue::Io => (self.first + 2, self.first + 2 + IO_SUBMISSION_PAGES),
+        }
+    }
+
     /// Bus address of a page for data.
     pub fn data(&self, page: u32) -> u64 {
-        self.device
-            .dma()
-            .bus_address(self.first + 4 + page % DATA_PAGES)
+        self.device.dma().bus_address(self.data_page(page))
     }
 
     /// Bus address of the rings of the I/O queue pair: submissions, completions.
     pub fn io_rings(&self) -> (u64, u64) {
         let dma = self.device.dma();
-        (
-            dma.bus_address(self.first + 2),
-            dma.bus_address(self.first + 3),
-        )
+        let (submission, completion) = self.ring_pages(Queue::Io);
+        (dma.bus_address(submission), dma.bus_address(completion))
     }
 
     /// Writes eight bytes of a data page, `at` a multiple of eight.
     pub fn poke(&mut self, page: u32, at: usize, value: u64) {
-        let span = Span::new(self.first + 4 + page % DATA_PAGES, at % PAGE_BYTES, 8);
+        let span = Span::new(self.data_page(page), at % PAGE_BYTES, 8);
         self.device.dma_mut().ring_write(span, &value.to_le_bytes());
     }
 
     /// Reads four bytes of a data page, `at` a multiple of four.
     pub fn peek(&self, page: u32, at: usize) -> u32 {
-        let span = Span::new(self.first + 4 + page % DATA_PAGES, at % PAGE_BYTES, 4);
+        let span = Span::new(self.data_page(page), at % PAGE_BYTES, 4);
         self.device.dma().ring_read32(span)
     }
 
@@ -118,11 +149,8 @@ impl<'d, D: Device, F: FnMut(&mut D) -> u64> Raw<'d, D, F> {
     pub fn enable(&mut self) -> Result<(), Silent> {
         self.device.registers().write32(offset::CC, 0);
         self.until_ready(false)?;
-        for page in 0..4 {
-            let span = Span::new(self.first + page, 0, PAGE_BYTES);
-            self.device.dma_mut().ring_write(span, &[0; PAGE_BYTES]);
-        }
-        self.rings = [Ring::default(); 2];
+        self.clear(0..RING_PAGES);
+        self.rings = [Ring::new(ENTRIES); 2];
         let dma = self.device.dma();
         let (submission, completion) =
             (dma.bus_address(self.first), dma.bus_address(self.first + 1));
@@ -163,35 +191,49 @@ impl<'d, D: Device, F: FnMut(&mut D) -> u64> Raw<'d, D, F> {
     }
 
     /// Sends a command under a new id, which is returned.
-    pub fn send(&mut self, queue: Queue, mut entry: SubmissionEntry) -> u16 {
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1) % 0x7fff;
-        entry.command_id = id.into();
-        let (pair, page) = (queue as u16, self.first + 2 * queue as u32);
-        let ring = &mut self.rings[usize::from(pair)];
-        let at = usize::from(ring.tail) * SUBMISSION_ENTRY_BYTES;
-        ring.tail = (ring.tail + 1) % ENTRIES;
-        let tail = u32::from(ring.tail);
-        let span = Span::new(page, at, SUBMISSION_ENTRY_BYTES);
-        self.device.dma_mut().ring_write(span, entry.as_bytes());
-        self.device.dma().publish();
-        let doorbell = submission_doorbell(pair, self.stride);
-        self.device.registers().write32(doorbell, tail);
+    pub fn send(&mut self, queue: Queue, entry: SubmissionEntry) -> u16 {
+        let id = self.post(queue, entry);
+        self.ring(queue);
         id
     }
 
-    /// Takes the next completion.
+    /// Puts a command into the ring under a new id, which is returned. The controller is not told.
+    pub fn post(&mut self, queue: Queue, mut entry: SubmissionEntry) -> u16 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1) % 0x7fff;
+        entry.command_id = id.into();
+        let (page, _) = self.ring_pages(queue);
+        let ring = &mut self.rings[queue as usize];
+        let at = usize::from(ring.tail) * SUBMISSION_ENTRY_BYTES;
+        ring.tail = (ring.tail + 1) % ring.entries;
+        let span = Span::new(page, at, SUBMISSION_ENTRY_BYTES);
+        self.device.dma_mut().ring_write(span, entry.as_bytes());
+        id
+    }
+
+    /// Tells the controller of what was posted.
+    pub fn ring(&mut self, queue: Queue) {
+        self.device.dma().publish();
+        let tail = u32::from(self.rings[queue as usize].tail);
+        let doorbell = submission_doorbell(queue as u16, self.stride);
+        self.device.registers().write32(doorbell, tail);
+    }
+
+    /// Takes the next completion, and tells the controller so.
     ///
     /// # Errors
     ///
     /// When there is none.
     pub fn answer(&mut self, queue: Queue) -> Result<Answer, Silent> {
-        self.until(|raw| raw.take(queue))
+        let answer = self.until(|raw| raw.take(queue))?;
+        self.ring_taken(queue);
+        Ok(answer)
     }
 
-    fn take(&mut self, queue: Queue) -> Option<Answer> {
-        let (pair, page) = (queue as u16, self.first + 2 * queue as u32 + 1);
-        let ring = &mut self.rings[usize::from(pair)];
+    /// Takes a completion that is there. The controller is not told.
+    pub fn take(&mut self, queue: Queue) -> Option<Answer> {
+        let (_, page) = self.ring_pages(queue);
+        let ring = &mut self.rings[queue as usize];
         let at = usize::from(ring.head) * COMPLETION_ENTRY_BYTES;
         let dma = self.device.dma();
         let dw3 = dma.ring_read32(Span::new(page, at + 12, 4));
@@ -201,16 +243,25 @@ impl<'d, D: Device, F: FnMut(&mut D) -> u64> Raw<'d, D, F> {
         }
         dma.acquire();
         let dw0 = dma.ring_read32(Span::new(page, at, 4));
-        ring.head = (ring.head + 1) % ENTRIES;
-        ring.rounds += u16::from(ring.head == 0);
-        let doorbell = completion_doorbell(pair, self.stride);
-        let head = u32::from(ring.head);
-        self.device.registers().write32(doorbell, head);
+        ring.head = (ring.head + 1) % ring.entries;
+        ring.rounds = ring.rounds.wrapping_add(u16::from(ring.head == 0));
         Some(Answer {
             status: Status((dw3 >> 17) as u16),
             dw0,
             command_id: dw3 as u16,
         })
+    }
+
+    /// Tells the controller of the completions that were taken.
+    pub fn ring_taken(&mut self, queue: Queue) {
+        let head = u32::from(self.rings[queue as usize].head);
+        let doorbell = completion_doorbell(queue as u16, self.stride);
+        self.device.registers().write32(doorbell, head);
+    }
+
+    /// Lets the world go on.
+    pub fn step(&mut self) -> u64 {
+        (self.step)(self.device)
     }
 
     /// Sends a command and takes its answer.
@@ -228,13 +279,17 @@ impl<'d, D: Device, F: FnMut(&mut D) -> u64> Raw<'d, D, F> {
         }
     }
 
-    /// The rings of the I/O queue pair were created anew.
-    pub fn io_created(&mut self) {
-        self.rings[1] = Ring::default();
-        for page in 2..4 {
+    /// The rings of the I/O queue pair were created anew, with so many entries.
+    pub fn io_created(&mut self, entries: u16) {
+        self.rings[Queue::Io as usize] = Ring::new(entries.min(IO_ENTRIES_MAX));
+        self.clear(2..RING_PAGES);
+        self.device.dma().publish();
+    }
+
+    fn clear(&mut self, pages: Range<u32>) {
+        for page in pages {
             let span = Span::new(self.first + page, 0, PAGE_BYTES);
             self.device.dma_mut().ring_write(span, &[0; PAGE_BYTES]);
         }
-        self.device.dma().publish();
     }
 }

@@ -11,6 +11,8 @@
 //! | who | is |
 //! |---|---|
 //! | `outboard-model` | the driver over the software controller over the file |
+//! | `outboard-qemu` | with `--nvme qemu`: the driver over QEMU's device over the file |
+//! | `bare-qtest` | with it: QEMU's device and a loop that only writes commands and doorbells |
 //! | `fio-psync` | fio, one thread, one `pread` after the other, whatever the depth |
 //! | `fio-io_uring` | fio, one thread, N reads in flight |
 //!
@@ -19,17 +21,20 @@
 mod file;
 mod fio;
 mod model;
+mod qemu;
 mod reader;
 
 use std::io::Write;
 use std::path::Path;
 
 use self::fio::{Engine, Fio};
+use self::qemu::Qemu;
 use super::BenchError;
 use super::race::{Contestant, Run, race};
-use crate::cli::{BlockBenchArgs, Exit};
+use crate::cli::{BlockBenchArgs, Exit, NvmeArg};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use crate::qemu::find;
 
 /// Reads in flight in the cases.
 const DEPTHS: [usize; 4] = [1, 8, 32, 128];
@@ -94,8 +99,18 @@ fn contestants(args: &BlockBenchArgs, path: &Path) -> Result<Vec<Contestant>, St
             if !case.contains(&args.output.case) {
                 continue;
             }
-            let ours = model::reader(path, mode, depth);
-            all.push(Contestant::new(&case, "outboard-model", ours));
+            match args.nvme {
+                NvmeArg::Model => {
+                    let ours = model::reader(path, mode, depth);
+                    all.push(Contestant::new(&case, "outboard-model", ours));
+                }
+                NvmeArg::Qemu => {
+                    let qemu = Qemu::new(find(args.qemu.as_deref()), path, mode);
+                    let ours = Ok(qemu.clone().reader(depth));
+                    all.push(Contestant::new(&case, "outboard-qemu", ours));
+                    all.push(Contestant::new(&case, "bare-qtest", Ok(qemu.bare(depth))));
+                }
+            }
             for engine in Engine::ALL {
                 let fio = Fio::new(path, engine, mode, depth);
                 let run: Result<Run, String> = fio.map(|mut fio| {
