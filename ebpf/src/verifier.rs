@@ -73,6 +73,8 @@ mod environment;
 mod fixpoint;
 mod flow;
 mod found;
+#[cfg(test)]
+mod meeting;
 mod refusal;
 mod scalar;
 mod slack;

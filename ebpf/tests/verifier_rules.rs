@@ -368,6 +368,18 @@ const RULES: &[Rule] = &[
          other: lddw r1, map 1; mov r2, r10; add r2, -8; call 1; mov r6, r0; mov r8, r0; \
          both: jeq r6, 0, out; ldxdw r0, [r8]; out: mov r0, 0; exit",
         23, Why::MaybeNull),
+    Rule("an address that was moved as far as to 0 tells nothing of another that was moved as far", Call,
+        "stdw [r10-8], 5; stdw [r10-16], 6; ldxw r7, [r1+40]; ldxw r9, [r1+44]; lsh r7, 32; lddw r1, map 1; \
+         mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r6, r0; lddw r1, map 1; mov r2, r10; add r2, -16; \
+         call 1; jeq r0, 0, out; mov r8, r0; jeq r9, 0, null; add r6, r7; add r8, r7; ja both; \
+         null: mov r6, 0; mov r8, 0; both: jne r6, 0, out; mov r2, r10; add r2, r6; stdw [r2-8], 1; \
+         out: mov r0, 0; exit",
+        "stdw [r10-8], 5; stdw [r10-16], 6; ldxw r7, [r1+40]; ldxw r9, [r1+44]; lsh r7, 32; lddw r1, map 1; \
+         mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r6, r0; lddw r1, map 1; mov r2, r10; add r2, -16; \
+         call 1; jeq r0, 0, out; mov r8, r0; jeq r9, 0, null; add r6, r7; add r8, r7; ja both; \
+         null: mov r6, 0; mov r8, 0; both: jne r6, 0, out; mov r2, r10; add r2, r8; stdw [r2-8], 1; \
+         out: mov r0, 0; exit",
+        27, Why::MaybeNull),
     Rule("null is null on the other way", Call,
         "stdw [r10-8], 5; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r0, 1; out: exit",
         "stdw [r10-8], 5; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r6, r0; out: exit",

@@ -84,7 +84,7 @@ impl Transfer<'_> {
                 self.state.learn_null(register, is_null);
                 true
             }
-            Kind::Pointer(_) | Kind::MapValue { .. } => !(is_null && is_near(&value.number)),
+            Kind::Pointer(_) | Kind::MapValue { .. } => !(is_null && value.is_near()),
             // A name is not 0.
             _ => !is_null,
         }
@@ -148,12 +148,6 @@ impl Transfer<'_> {
             self.state.learn_slack(smaller, greater.slack.less(more));
         }
     }
-}
-
-/// True if an address that far from its region's start cannot be 0.
-fn is_near(offset: &Scalar) -> bool {
-    let near = Span::new(-(1_i64 << 31), 1 << 31);
-    near.includes(offset.signed())
 }
 
 fn is_null_test(width: Width, condition: Condition, other: &Value) -> bool {

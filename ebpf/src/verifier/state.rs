@@ -434,12 +434,13 @@ enum Null {
 }
 
 impl Null {
-    /// Of a number, which is 0 where it stands for an address, or of an address.
-    fn of(value: &Value) -> Null {
+    /// Of a number, which is 0 where it stands for an address, or of an address; `None` of an
+    /// address that may have been moved to 0, for then what was moved as far need not be there.
+    fn of(value: &Value) -> Option<Null> {
         match value.kind {
-            Kind::Number => Null::Is,
-            _ if value.is_null_or_value() => Null::MayBe,
-            _ => Null::IsNot,
+            Kind::Number => Some(Null::Is),
+            _ if value.is_null_or_value() => Some(Null::MayBe),
+            _ => value.is_near().then_some(Null::IsNot),
         }
     }
 }
@@ -471,7 +472,11 @@ impl Identities<'_> {
         let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
         let apart = our_delta.wrapping_sub(their_delta);
         let may_be_null = matches!(kind, Kind::MapValue { or_null: true, .. });
-        let nulls = may_be_null.then(|| (Null::of(ours), Null::of(theirs)));
+        let nulls = match (Null::of(ours), Null::of(theirs)) {
+            _ if !may_be_null => None,
+            (Some(ours), Some(theirs)) => Some((ours, theirs)),
+            _ => return (0, 0),
+        };
         let mut taken = our_id == SINGLE;
         for &(known_id, known_other, known_apart, known_nulls, joined) in &self.known {
             if known_id == our_id {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::canary::{Rule, is_out};
 use super::scalar::Scalar;
+use super::span::Span;
 use crate::limits::{FRAME_BYTES, REGION_BYTES_MAX, STACK_BYTES};
 use crate::memory::{MapIndex, RegionId};
 
@@ -207,6 +208,12 @@ impl Value {
     /// True for what may be an address or 0.
     pub(super) const fn is_null_or_value(&self) -> bool {
         matches!(self.kind, Kind::MapValue { or_null: true, .. })
+    }
+
+    /// True for an address so near to its region's start, or its value's, that it cannot be 0.
+    pub(super) fn is_near(&self) -> bool {
+        let near = Span::new(-(1_i64 << 31), 1 << 31);
+        near.includes(self.number.signed())
     }
 
     /// True if there is something that may become known of it, and of its copies alike.
