@@ -68,10 +68,12 @@ impl Transfer<'_> {
             };
             // Without its map, what is wrong is known.
             let Some(buffer) = buffer else {
+                all_inside = false;
                 self.lose_stack();
                 continue;
             };
             let Some(place) = self.buffer(index, argument, &buffer) else {
+                all_inside = false;
                 self.lose_stack();
                 continue;
             };
@@ -81,7 +83,10 @@ impl Transfer<'_> {
                         let _ = written.push(range);
                     }
                     Some(_) => {}
-                    None => self.lose_stack(),
+                    None => {
+                        all_inside = false;
+                        self.lose_stack();
+                    }
                 }
                 continue;
             }
