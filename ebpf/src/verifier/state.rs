@@ -470,7 +470,8 @@ impl Identities<'_> {
         }
         let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
         let apart = our_delta.wrapping_sub(their_delta);
-        let may_be_null = matches!(kind, Kind::MapValue { or_null: true, .. });
+        let may_be_null =
+            matches!(kind, Kind::MapValue { or_null: true, .. }) && !is_out(Rule::Apart);
         let nulls = may_be_null.then(|| (Null::of(ours), Null::of(theirs)));
         let mut taken = our_id == SINGLE;
         for &(known_id, known_other, known_apart, known_nulls, joined) in &self.known {
