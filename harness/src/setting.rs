@@ -125,7 +125,7 @@ impl Setting {
             reply_bytes,
             scratch_bytes,
             data_bytes,
-            maps: source.below(4) == 0,
+            maps: source.below(2) == 0,
             budget,
             slices,
             seed: source.bits(),

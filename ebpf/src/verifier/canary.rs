@@ -28,11 +28,16 @@ pub enum Rule {
     Null,
     /// What is added to an address of data brings it nearer to the end.
     Slack,
+    /// Where ways meet, what is null on one and an address on the other is told apart from what is
+    /// the opposite.
+    Apart,
+    /// What a helper reads of a map's value ends within that value.
+    Value,
 }
 
 impl Rule {
     /// All of them, by number from 1.
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 12] = [
         Rule::End,
         Rule::Start,
         Rule::Join,
@@ -43,6 +48,8 @@ impl Rule {
         Rule::Store,
         Rule::Null,
         Rule::Slack,
+        Rule::Apart,
+        Rule::Value,
     ];
 
     /// The rule with a number.

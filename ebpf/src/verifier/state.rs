@@ -471,7 +471,8 @@ impl Identities<'_> {
         }
         let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
         let apart = our_delta.wrapping_sub(their_delta);
-        let may_be_null = matches!(kind, Kind::MapValue { or_null: true, .. });
+        let may_be_null =
+            matches!(kind, Kind::MapValue { or_null: true, .. }) && !is_out(Rule::Apart);
         let nulls = match (Null::of(ours), Null::of(theirs)) {
             _ if !may_be_null => None,
             (Some(ours), Some(theirs)) => Some((ours, theirs)),

@@ -34,7 +34,7 @@ impl<S: Source> Writer<'_, S> {
         if self.depth >= DEPTH_MAX {
             return self.plain_step();
         }
-        match self.source.below(28) {
+        match self.source.below(32) {
             0 | 1 => self.branch(false),
             2 => self.branch(true),
             3 => self.repeat(),
@@ -43,12 +43,21 @@ impl<S: Source> Writer<'_, S> {
             6 if self.has_data() => self.data(),
             7 => self.checked_access(),
             8 => self.early_exit(),
+            9 | 10 if self.setting.maps => self.weave(),
+            11 if self.setting.maps => self.search(),
+            12 if self.setting.maps => self.null_test(),
             _ => self.plain_step(),
         }
     }
 
     /// A conditional jump that is aimed later.
-    fn jump_if(&mut self, width: Width, condition: Condition, dst: u8, src: Operand) -> usize {
+    pub(super) fn jump_if(
+        &mut self,
+        width: Width,
+        condition: Condition,
+        dst: u8,
+        src: Operand,
+    ) -> usize {
         let at = self.code.len();
         self.emit(Instruction::JumpIf {
             width,
@@ -61,7 +70,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// A jump that is aimed later.
-    fn jump(&mut self) -> usize {
+    pub(super) fn jump(&mut self) -> usize {
         let at = self.code.len();
         let long = false;
         self.emit(Instruction::Jump { offset: 0, long });
@@ -195,7 +204,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// What the head of a loop counts on is made so again.
-    fn restore(&mut self, head: &super::Frame) {
+    pub(super) fn restore(&mut self, head: &super::Frame) {
         for register in 0..10 {
             if head.is_number(register) && !self.frame.is_number(register) {
                 let number = self.source.number();
@@ -390,7 +399,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// Calls another function, which comes later.
-    fn call(&mut self) {
+    pub(super) fn call(&mut self) {
         let first = self.level;
         if first >= FUNCTIONS_MAX {
             return self.plain_step();
@@ -404,6 +413,7 @@ impl<S: Source> Writer<'_, S> {
                 self.set_constant(2, imm);
             }
             Takes::Scratch => self.load_wide(2, WideValue::Scratch { offset: 0 }),
+            Takes::Value => self.pass_value(),
             Takes::Reply => {
                 let is_reply = |held| matches!(held, Holds::Pointer(place) if place == Place::at(Where::Reply, 0));
                 match self.frame.find(self.source, is_reply) {
@@ -431,5 +441,15 @@ impl<S: Source> Writer<'_, S> {
         });
         self.emit(Instruction::CallLocal { offset: 0 });
         self.frame.called();
+    }
+
+    /// What may be null into r2, or 0.
+    fn pass_value(&mut self) {
+        let place = Place::at(Where::Value(0), 0);
+        let wanted = |held| held == Holds::Perhaps(place) || held == Holds::Pointer(place);
+        match self.frame.find(self.source, wanted) {
+            Some(register) if register != 1 => self.copy(2, register),
+            _ => self.set_constant(2, 0),
+        }
     }
 }

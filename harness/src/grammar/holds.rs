@@ -45,6 +45,15 @@ impl Place {
         }
     }
 
+    /// What it is if it is one or the other, of one region.
+    fn or(self, other: Place) -> Place {
+        Place {
+            where_: self.where_,
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+        }
+    }
+
     /// Moved by something from `low` to `high`.
     pub(super) const fn moved(self, low: i32, high: i32) -> Place {
         Place {
@@ -62,8 +71,8 @@ pub(super) enum Holds {
     /// A number, and the most it is; `u32::MAX` for nobody knows.
     Number(u32),
     Pointer(Place),
-    /// What a lookup in a map gave.
-    Perhaps(u8),
+    /// What a lookup in a map gave: such a pointer, or 0.
+    Perhaps(Place),
 }
 
 impl Holds {
@@ -83,13 +92,27 @@ impl Holds {
             (one, another) if one == another => one,
             (Holds::Number(one), Holds::Number(another)) => Holds::Number(one.max(another)),
             (Holds::Pointer(one), Holds::Pointer(another)) if one.where_ == another.where_ => {
-                Holds::Pointer(Place {
-                    where_: one.where_,
-                    low: one.low.min(another.low),
-                    high: one.high.max(another.high),
-                })
+                Holds::Pointer(one.or(another))
             }
-            _ => Holds::Nothing,
+            (one, another) => match (one.unsure(), another.unsure()) {
+                (Some(Some(one)), Some(Some(another))) if one.where_ == another.where_ => {
+                    Holds::Perhaps(one.or(another))
+                }
+                (Some(Some(place)), Some(None)) | (Some(None), Some(Some(place))) => {
+                    Holds::Perhaps(place)
+                }
+                _ => Holds::Nothing,
+            },
+        }
+    }
+
+    /// The pointer that it is if it is not 0, where that is all that it can be.
+    const fn unsure(self) -> Option<Option<Place>> {
+        match self {
+            Holds::Number(0) => Some(None),
+            Holds::Perhaps(place) => Some(Some(place)),
+            Holds::Pointer(place) if matches!(place.where_, Where::Value(_)) => Some(Some(place)),
+            _ => None,
         }
     }
 }

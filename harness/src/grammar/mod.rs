@@ -11,6 +11,7 @@
 mod daring;
 mod flow;
 mod holds;
+mod nulls;
 mod steps;
 
 use alloc::vec::Vec;
@@ -36,13 +37,22 @@ enum Takes {
     Reply,
     /// 16 bytes of the caller's frame, all written.
     Stack,
+    /// An address in a value of the first map, or 0.
+    Value,
 }
+
+const TAKES: [Takes; 5] = [
+    Takes::Number,
+    Takes::Scratch,
+    Takes::Reply,
+    Takes::Stack,
+    Takes::Value,
+];
 
 /// Writes a program into `code`, which is emptied.
 pub(crate) fn write(source: &mut impl Source, setting: &Setting, code: &mut Vec<u64>) {
     code.clear();
-    let functions = [(); FUNCTIONS_MAX]
-        .map(|()| source.of(&[Takes::Number, Takes::Scratch, Takes::Reply, Takes::Stack]));
+    let functions = [(); FUNCTIONS_MAX].map(|()| source.of(&TAKES));
     let steps = match source.below(16) {
         0 => source.between(20, 60),
         1..5 => source.between(8, 24),
@@ -119,6 +129,12 @@ impl<S: Source> Writer<'_, S> {
                 self.set_number(dst);
             }
         }
+        // What comes first is the most likely to be reached.
+        match self.source.below(6) {
+            0 if self.setting.maps => self.weave(),
+            1 if self.setting.maps => self.search(),
+            _ => {}
+        }
         self.block();
         self.finish();
     }
@@ -149,6 +165,7 @@ impl<S: Source> Writer<'_, S> {
             Takes::Scratch => Holds::Pointer(Place::at(Where::Scratch, 0)),
             Takes::Reply => Holds::Pointer(Place::at(Where::Reply, 0)),
             Takes::Stack => Holds::Pointer(Place::at(Where::Caller, 0)),
+            Takes::Value => Holds::Perhaps(Place::at(Where::Value(0), 0)),
         };
         self.frame.set(2, second);
         if self.source.below(3) > 0 {

@@ -55,6 +55,7 @@ impl<S: Source> Writer<'_, S> {
             30 => self.blurred_slot(),
             31 => self.related_index(),
             32 if self.setting.maps => self.map_call(),
+            33 if self.setting.maps => self.value_for_helper(),
             _ => self.helper(),
         }
     }
@@ -211,7 +212,7 @@ impl<S: Source> Writer<'_, S> {
         (dst, Place::at(Where::Scratch, 0))
     }
 
-    fn set_scratch(&mut self, dst: u8) {
+    pub(super) fn set_scratch(&mut self, dst: u8) {
         self.load_wide(dst, WideValue::Scratch { offset: 0 });
         self.frame
             .set(dst, Holds::Pointer(Place::at(Where::Scratch, 0)));
@@ -346,7 +347,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// Reads or writes by a pointer.
-    fn access(&mut self, base: u8, place: Place) {
+    pub(super) fn access(&mut self, base: u8, place: Place) {
         let size = self.size();
         let len = size.bytes() as i32;
         if place.where_ == Where::Stack {
@@ -466,7 +467,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// An access to scratch at what a register holds, which is taken for at most `most`.
-    fn index_scratch(&mut self, index: u8, most: i32) {
+    pub(super) fn index_scratch(&mut self, index: u8, most: i32) {
         let base = self.free();
         if base == index {
             return;
@@ -635,7 +636,7 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// The address of something on the stack.
-    fn set_stack(&mut self, dst: u8, below: i32) {
+    pub(super) fn set_stack(&mut self, dst: u8, below: i32) {
         self.alu(Width::Bits64, AluOp::Mov, dst, Operand::Register(r(R10)));
         self.alu64(AluOp::Add, dst, -below);
         self.frame
@@ -816,19 +817,28 @@ impl<S: Source> Writer<'_, S> {
     }
 
     /// A key on the stack, its address in r2, and the map's handle in r1.
-    fn map_key(&mut self, map: u8) -> Option<()> {
-        let slot = self.source.below(SLOTS as u32) as usize;
-        if !self.frame.slot_is_free(slot) {
-            return None;
-        }
+    pub(super) fn map_key(&mut self, map: u8) -> Option<()> {
+        let first = self.source.below(SLOTS as u32) as usize;
+        let mut slots = (0..SLOTS).map(|step| (first + step) % SLOTS);
+        let slot = slots.find(|&slot| self.frame.slot_is_free(slot))?;
         let below = slot as i32 * 8 + 8;
-        let key = Operand::Immediate(self.source.between(0, 5));
+        let key = match self.source.below(6) {
+            0 => Operand::Register(r(self.bound())),
+            // Keys 0 and 1 are there at the start.
+            _ => Operand::Immediate(self.source.of(&[0, 0, 1, 1, 2, 3, 4, 5])),
+        };
         self.store(Size::Double, R10, -below, key);
         self.frame.put(slot, Holds::UNKNOWN);
         self.set_stack(2, below);
+        self.name_map(map);
+        Some(())
+    }
+
+    /// A map's handle in r1.
+    pub(super) fn name_map(&mut self, map: u8) {
         let index = u32::from(map);
         self.load_wide(1, WideValue::Map { index });
-        Some(())
+        self.frame.set(1, Holds::Nothing);
     }
 
     fn map_call(&mut self) {
@@ -860,10 +870,13 @@ impl<S: Source> Writer<'_, S> {
 
     /// Uses what a lookup left in r0.
     fn found(&mut self, map: u8) {
-        self.frame.set(0, Holds::Perhaps(map));
-        let keeper = self.free();
-        if keeper != 0 && self.source.below(2) == 0 {
-            self.copy(keeper, 0);
+        let place = Place::at(Where::Value(map), 0);
+        self.frame.set(0, Holds::Perhaps(place));
+        for _ in 0..self.source.below(3) {
+            let keeper = self.free();
+            if keeper != 0 {
+                self.copy(keeper, 0);
+            }
         }
         if self.daring > 0 && self.source.below(4) == 0 {
             // Nobody has looked whether there is anything.
@@ -881,10 +894,9 @@ impl<S: Source> Writer<'_, S> {
             src: Operand::Immediate(0),
             offset: 0,
         });
-        let value = Holds::Pointer(Place::at(Where::Value(map), 0));
         for register in 0..10 {
-            if self.frame.get(register) == Holds::Perhaps(map) {
-                self.frame.set(register, value);
+            if self.frame.get(register) == Holds::Perhaps(place) {
+                self.frame.set(register, Holds::Pointer(place));
             }
         }
         for _ in 0..self.source.between(1, 3) {
