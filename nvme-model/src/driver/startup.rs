@@ -61,7 +61,9 @@ impl Scan {
 
 /// Whether and how a controller can be driven, from CAP alone.
 fn fitness(capabilities: Capabilities) -> Result<(), Unfit> {
-    if !capabilities.nvm_command_set() || capabilities.no_io_command_set() {
+    // CAP.CSS bit 7 says that admin commands alone can be chosen (CC.CSS = 111b), not that they must be:
+    // QEMU sets it beside bit 0.
+    if !capabilities.nvm_command_set() {
         return Err(Unfit::NoNvmCommandSet);
     }
     if capabilities.page_size_min() > 0 {

@@ -56,7 +56,7 @@ pub struct Capabilities {
     __: u8,
     /// CSS bit 6: one or more I/O command sets, selected by Identify.
     pub io_command_sets: bool,
-    /// CSS bit 7: no I/O command set, admin commands only.
+    /// CSS bit 7: admin commands only; beside bit 0 a choice of the host's.
     pub no_io_command_set: bool,
     /// BPS: boot partitions are supported.
     pub boot_partitions: bool,
