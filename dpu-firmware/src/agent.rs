@@ -18,6 +18,7 @@ use nvme_model::seam::{Device, Dma};
 
 use crate::drive::FlushGates;
 use crate::execution::ExecutionConfig;
+use crate::fmt::{debug, info};
 use crate::invocation::Invocations;
 use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
@@ -178,6 +179,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let data_pages = page_pool(&mut range, limits.data_pages).ok_or(too_small)?;
         let driver = Driver::new(device, config.driver.clone(), rings).map_err(|_| too_small)?;
         let connections = limits.connections;
+        info!(
+            "an agent of {} bytes: {} connections, {} requests, {} programs in engine {}",
+            limits.total_bytes() as u64,
+            connections as u32,
+            limits.requests as u32,
+            limits.programs as u32,
+            config.execution.engine.name()
+        );
         Ok(Agent {
             net,
             driver,
@@ -331,7 +340,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                             protocol::RequestId::NONE,
                         );
                     }
-                    None => self.net.abort(id),
+                    None => {
+                        debug!("no slot for a connection: reset");
+                        self.net.abort(id);
+                    }
                 },
                 NetEvent::Readable(id) => {
                     if let Some(index) = self.connections.find(id) {
@@ -387,6 +399,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
                 Phase::Free | Phase::Lost => {}
                 _ if stalled => {
                     self.counters.connections_stalled += 1;
+                    debug!("connection {} makes no progress: reset", index.0);
                     self.reset(index);
                 }
                 Phase::Hello { since_us } if late(since_us, patience_us(HELLO_DEADLINE_US)) => {

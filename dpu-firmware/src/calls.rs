@@ -13,6 +13,7 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
+use crate::fmt::{debug, info};
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
@@ -302,6 +303,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             }
             Ran::Fault(fault) => {
                 self.counters.calls_faulted += 1;
+                debug!("a program faulted at instruction {}", fault.pc as u64);
                 let body = ErrorBody::fault(fault.pc, format_args!("{}", fault.kind));
                 self.refuse(request, Status::ProgramFault, body);
             }
@@ -487,6 +489,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Ok(program) => {
                 self.counters.programs_loaded += 1;
                 let stored = self.programs.at(program);
+                info!("program {} is loaded", program.0);
                 let reply = LoadReply {
                     program: Some(self.programs.id(program)),
                     proof: stored.map(|it| diagnosis::proof(it.loaded().verified())),
@@ -496,6 +499,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Err(why) => {
                 self.counters.programs_refused += 1;
                 let (status, body) = verdict(&why);
+                debug!("a program is refused, status {:#x}", status.0);
                 self.refuse(request, status, body);
             }
         }

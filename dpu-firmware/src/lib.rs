@@ -16,6 +16,7 @@ pub mod code;
 pub mod diagnosis;
 mod drive;
 pub mod execution;
+mod fmt;
 pub mod helpers;
 pub mod invocation;
 pub mod limits;

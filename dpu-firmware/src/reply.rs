@@ -10,6 +10,7 @@ use protocol::limits::FRAME_PAYLOAD_BYTES_MAX;
 use protocol::{EncodeError, ErrorBody, Header, RequestId, Status, encode_head};
 
 use crate::agent::Agent;
+use crate::fmt::debug;
 use crate::limits::FRAMES_PER_TURN;
 use crate::net::{ConnectionId, PacketDevice};
 use crate::request::{Answer, Event, Request, RequestIndex, State, Work};
@@ -339,6 +340,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Phase::Open | Phase::Finishing => {}
         }
         self.counters.connections_refused += u64::from(status != Status::ShuttingDown);
+        debug!("connection {} is closed, status {:#x}", index.0, status.0);
         let connection = &mut self.connections[index];
         connection.phase = Phase::Closing;
         connection.notice = Some((status, id));

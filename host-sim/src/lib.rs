@@ -1,6 +1,7 @@
 //! The Outboard agent on a laptop: file-backed drive, in-process wire, benches, demo.
 
 pub mod bench;
+pub mod board;
 pub mod cli;
 pub mod clock;
 pub mod code;

@@ -29,8 +29,11 @@ const CODE_BYTES_MAX: u64 = 600 << 10;
 /// What it is linked and compiled with: frame pointers, for the addresses that a panic prints.
 const FLAGS: &str = "-Cforce-frame-pointers=yes";
 
-/// The task.
-pub(crate) fn run() -> Outcome {
+/// What is logged, chosen when it is compiled: `info` and worse, unless this variable says otherwise.
+const LEVEL_VARIABLE: &str = "DEFMT_LOG";
+
+/// The task. Gives the ELF.
+pub(crate) fn run() -> Outcome<PathBuf> {
     shell::run(cargo().args(["fmt", "--check", "--manifest-path", MANIFEST]))?;
     let elf = build()?;
     let bytes = io(fs::read(&elf), "read", &elf)?;
@@ -39,7 +42,8 @@ pub(crate) fn run() -> Outcome {
     let code = print_sections(&file);
     print_pools(&file)?;
     check_size(code)?;
-    check_instructions(&file)
+    check_instructions(&file)?;
+    Ok(elf)
 }
 
 /// Builds it, and gives the ELF.
@@ -47,6 +51,9 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     let mut way = nostd::way()?;
     way.add_flags(FLAGS);
     way.build.args(["--release", "--manifest-path", MANIFEST]);
+    if std::env::var_os(LEVEL_VARIABLE).is_none() {
+        way.build.env(LEVEL_VARIABLE, "info");
+    }
     shell::run(&mut way.build)?;
     let built = way.folder.join(TARGET).join("release").join(BINARY);
     let folder = target_folder().join("firmware");

@@ -35,6 +35,12 @@ pub(crate) const QEMU_AARCH64: Tool = Tool {
     package: "qemu-user-static",
 };
 
+/// Emulates whole machines of aarch64.
+pub(crate) const QEMU_SYSTEM: Tool = Tool {
+    program: "qemu-system-aarch64",
+    package: "qemu-system-arm",
+};
+
 /// How long apt-get waits for a server that does not answer, in seconds, and for another one that
 /// is installing something.
 const APT_OPTIONS: &[&str] = &[

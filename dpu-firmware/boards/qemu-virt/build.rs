@@ -1,7 +1,6 @@
 //! Writes the linker's script from the memory map, and has the binary linked by it.
 
 #[path = "src/map.rs"]
-#[allow(dead_code)]
 mod map;
 
 use std::env;

@@ -65,7 +65,7 @@ pub(crate) fn backtrace(console: &mut Console, mut frame: usize) {
         // SAFETY: it is on the stack, which is mapped, and aligned (AAPCS64 section 6.4.6: a frame
         // record is the pointer to the one before, and a return address).
         let [next, back] = unsafe { record.read_volatile() };
-        if back == 0 {
+        if !pages::is_code(back) {
             return;
         }
         // The call is the instruction before the one that is returned to.

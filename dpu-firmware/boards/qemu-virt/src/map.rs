@@ -14,6 +14,7 @@
 //!
 //! Addresses are the same on the bus, and in the page tables: there is no SMMU before the devices,
 //! and virtual addresses are physical ones.
+#![allow(dead_code)] // Some are the linker's script's alone.
 
 /// Where RAM begins.
 pub(crate) const RAM: usize = 0x4000_0000;

@@ -1,9 +1,9 @@
 //! What the command line asks for: words after the name, by semihosting (`-append` of QEMU).
 //!
 //! ```text
-//!  engine=checked|interpreter|jit    how programs are run; jit if nothing is said
-//!  single-tenant                     no masks against speculation
-//!  provoke=panic|fault|stack|heap    go wrong once it listens, for a test of the bad ends
+//!  engine=checked|jit              how programs are run; jit if nothing is said
+//!  single-tenant                   no masks against speculation
+//!  provoke=panic|fault|stack|heap  go wrong once it listens, for a test of the bad ends
 //! ```
 
 use dpu_firmware::execution::{EngineKind, ExecutionConfig};
@@ -60,7 +60,6 @@ impl Options {
     fn take(&mut self, word: &str) {
         match word {
             "engine=checked" => self.execution.engine = EngineKind::Checked,
-            "engine=interpreter" => self.execution.engine = EngineKind::Interpreter,
             "engine=jit" => self.execution.engine = EngineKind::Jit(code::map),
             "single-tenant" => self.execution.isolation = Isolation::Alone,
             "provoke=panic" => self.provoke = Some(Provoke::Panic),

@@ -93,6 +93,12 @@ pub(crate) fn stack() -> core::ops::Range<usize> {
     (&raw const symbols::boot_stack_begin).addr()..(&raw const symbols::boot_stack_end).addr()
 }
 
+/// Whether an address is one of code.
+pub(crate) fn is_code(address: usize) -> bool {
+    let range = (&raw const symbols::text_begin).addr()..(&raw const symbols::text_end).addr();
+    range.contains(&address)
+}
+
 /// Whether an address is in the page below the stack.
 pub(crate) fn is_guard(address: usize) -> bool {
     let range = (&raw const symbols::guard_begin).addr()..(&raw const symbols::guard_end).addr();
