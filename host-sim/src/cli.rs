@@ -106,16 +106,30 @@ Examples:
   host-sim serve --disk orders.sqlite --block-bytes 512 --listen 127.0.0.1:0
   host-sim serve --disk a.img --namespace b.img --namespace c.img,block=512 \\
       --listen 127.0.0.1:7117
+  host-sim serve --disk drive.img --nvme qemu
 
 The address that is listened on is printed as one line to standard output once the agent is
 ready: with port 0 that is how to learn it.
 
 Ctrl-C or SIGTERM: requests that were accepted are answered, the drive is flushed, and the exit
-status is 0. A second one ends it at once, with 130.")]
+status is 0. A second one ends it at once, with 130.
+
+With --nvme qemu the drive is QEMU's (on Debian: apt-get install qemu-system-arm), reached by its test
+protocol and shared memory. Should QEMU end, requests are answered that the drive has failed, and serve
+ends with 1; what was acknowledged is in the files.")]
 pub struct ServeArgs {
     /// File with the blocks of namespace 1; it must exist and is written to.
     #[arg(long, value_name = "FILE")]
     pub disk: PathBuf,
+
+    /// What the drive is.
+    #[arg(long, value_enum, default_value_t = NvmeArg::Model)]
+    pub nvme: NvmeArg,
+
+    /// The program to run for `--nvme qemu`, 7.2 or later [default: $OUTBOARD_QEMU, or
+    /// qemu-system-aarch64 from PATH].
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
 
     /// Address and port of this machine to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117")]
@@ -145,7 +159,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub rtt: Duration,
 
-    /// Time added to each read of the simulated drive.
+    /// Time added to each read of the model.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub drive_latency: Duration,
 
@@ -253,6 +267,15 @@ impl BoardArgs {
         let words = [Some(engine), alone, provoke];
         words.into_iter().flatten().map(String::from).collect()
     }
+}
+
+/// A drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NvmeArg {
+    /// The software controller of this program.
+    Model,
+    /// The NVMe device of QEMU, which runs beside this program.
+    Qemu,
 }
 
 /// How the agent runs programs.

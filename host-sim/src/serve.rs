@@ -2,30 +2,33 @@
 //!
 //! One thread does everything. It turns the machine while there is work, spins for a moment
 //! while something is outstanding, and else sleeps at one place, on whatever can wake it: the
-//! sockets, the files, Ctrl-C, or a deadline. Ctrl-C stops taking requests, answers those that
+//! sockets, the files, Ctrl-C, or a deadline. QEMU's device tells nobody when a command is done: while
+//! some are in flight at it, the sleep is a short one. Ctrl-C stops taking requests, answers those that
 //! were accepted, flushes the drive, and ends.
 
 use std::io::{self, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use dpu_firmware::limits::LARGE;
 use dpu_firmware::net::{Addresses, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig, Turn};
-use nvme_model::driver::{DriverConfig, DriverState};
-use nvme_model::model::{
-    FileStore, FileStoreOptions, ModelConfig, ModelDevice, ModelError, NamespaceConfig, OpenError,
-};
+use nvme_model::driver::{DriverConfig, DriverState, FailReason};
+use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfig, OpenError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::{Exit, ServeArgs};
+use crate::cli::{Exit, NvmeArg, ServeArgs};
 use crate::clock::Clock;
+use crate::drive::{Drive, DriveConfig};
 use crate::interrupt::Interrupt;
+use crate::qemu::{self, QemuConfig, QemuNamespace};
 use crate::random::entropy;
 use crate::relay::Relay;
 use crate::simulator::{
-    AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError, has_completions,
+    AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError, has_completions, look_again_at,
 };
 use crate::tap::Tap;
 use crate::wire::WireConfig;
@@ -39,15 +42,15 @@ const SLEEP_US_MAX: u64 = 200_000;
 /// How long requests that were accepted have, to end after Ctrl-C.
 const DRAIN_US: u64 = 10_000_000;
 
+/// How long requests have, to be answered that the drive is gone.
+const LOST_US: u64 = 1_000_000;
+
 /// Why it does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A file is none to serve.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The drive cannot be made.
-    #[error(transparent)]
-    Model(#[from] ModelError),
     /// The machine cannot be made.
     #[error(transparent)]
     Simulator(#[from] SimulatorError),
@@ -73,6 +76,12 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// Only the model's reads can be made slower.
+    #[error("--drive-latency is for the model; leave it out, or use --nvme model")]
+    NoLatency,
+    /// The drive is gone.
+    #[error("{0}")]
+    Lost(String),
     /// The drive did not come up.
     #[error("the drive did not start: {0}")]
     Drive(String),
@@ -94,28 +103,58 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
-    let model = ModelConfig {
-        namespaces: namespaces(args)?,
-        read_latency_us: args.drive_latency.as_micros() as u64,
-        ..ModelConfig::default()
-    };
-    match &args.tap {
-        Some(name) => over_tap(args, name, model, interrupt, out),
-        None => over_relay(args, model, interrupt, out),
+    match args.nvme {
+        NvmeArg::Model => over(args, model(args)?, interrupt, out),
+        NvmeArg::Qemu => over(args, qemu(args)?, interrupt, out),
     }
 }
 
-fn namespaces(args: &ServeArgs) -> Result<Vec<NamespaceConfig>, ServeError> {
-    let open = |path, block_bytes| -> Result<NamespaceConfig, ServeError> {
+fn over(
+    args: &ServeArgs,
+    drive: impl DriveConfig,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, ServeError> {
+    match &args.tap {
+        Some(name) => over_tap(args, name, drive, interrupt, out),
+        None => over_relay(args, drive, interrupt, out),
+    }
+}
+
+/// The files with the blocks of the namespaces, and how large these are.
+fn files(args: &ServeArgs) -> impl Iterator<Item = (&Path, u32)> {
+    let first = (args.disk.as_path(), args.block_bytes);
+    let further = args.namespace.iter().map(|further| {
+        let block_bytes = further.block_bytes.unwrap_or(args.block_bytes);
+        (further.path.as_path(), block_bytes)
+    });
+    iter::once(first).chain(further)
+}
+
+fn model(args: &ServeArgs) -> Result<ModelConfig, ServeError> {
+    let open = |(path, block_bytes)| -> Result<NamespaceConfig, ServeError> {
         let store = FileStore::open(path, FileStoreOptions::default())?;
         Ok(NamespaceConfig::new(store, block_bytes))
     };
-    let mut namespaces = vec![open(&args.disk, args.block_bytes)?];
-    for further in &args.namespace {
-        let block_bytes = further.block_bytes.unwrap_or(args.block_bytes);
-        namespaces.push(open(&further.path, block_bytes)?);
+    Ok(ModelConfig {
+        namespaces: files(args).map(open).collect::<Result<_, _>>()?,
+        read_latency_us: args.drive_latency.as_micros() as u64,
+        ..ModelConfig::default()
+    })
+}
+
+fn qemu(args: &ServeArgs) -> Result<QemuConfig, ServeError> {
+    if !args.drive_latency.is_zero() {
+        return Err(ServeError::NoLatency);
     }
-    Ok(namespaces)
+    let namespace = |(path, block_bytes): (&Path, u32)| QemuNamespace {
+        path: path.into(),
+        block_bytes,
+    };
+    Ok(QemuConfig {
+        program: qemu::find(args.qemu.as_deref()),
+        namespaces: files(args).map(namespace).collect(),
+    })
 }
 
 /// What is turned: an agent, with whatever carries bytes to it.
@@ -134,16 +173,21 @@ pub(crate) trait Machine {
     fn shut_down(&mut self, now_us: u64);
     /// Where the driver is.
     fn drive(&self) -> DriverState;
+    /// Why the drive is gone for good, as a sentence with the remedy.
+    fn lost(&mut self) -> Option<String>;
 }
 
 /// The agent on the wire, and kernel sockets relayed to it.
-pub(crate) struct Relayed {
-    simulator: Simulator,
+pub(crate) struct Relayed<D: Drive> {
+    simulator: Simulator<D>,
     relay: Relay,
 }
 
-impl Relayed {
-    pub(crate) fn new(config: SimulatorConfig, address: SocketAddr) -> Result<Relayed, ServeError> {
+impl<D: Drive> Relayed<D> {
+    pub(crate) fn new<C: DriveConfig<Drive = D>>(
+        config: SimulatorConfig<C>,
+        address: SocketAddr,
+    ) -> Result<Relayed<D>, ServeError> {
         let simulator = Simulator::new(config)?;
         let relay = Relay::bind(address, Simulator::agent_address())
             .map_err(|source| ServeError::Listen { address, source })?;
@@ -156,7 +200,7 @@ impl Relayed {
     }
 }
 
-impl Machine for Relayed {
+impl<D: Drive> Machine for Relayed<D> {
     fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError> {
         let moved = self
             .relay
@@ -194,16 +238,20 @@ impl Machine for Relayed {
     fn drive(&self) -> DriverState {
         self.simulator.drive_state()
     }
+
+    fn lost(&mut self) -> Option<String> {
+        self.simulator.drive().lost()
+    }
 }
 
 fn over_relay(
     args: &ServeArgs,
-    model: ModelConfig,
+    drive: impl DriveConfig,
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
     let config = SimulatorConfig {
-        model,
+        drive,
         wire: WireConfig::with_round_trip(args.rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
@@ -218,11 +266,11 @@ fn over_relay(
 }
 
 /// The agent on a TAP interface.
-struct Tapped {
-    agent: Agent<ModelDevice, Tap>,
+struct Tapped<D: Drive> {
+    agent: Agent<D, Tap>,
 }
 
-impl Machine for Tapped {
+impl<D: Drive> Machine for Tapped<D> {
     fn pass(&mut self, now_us: u64) -> Result<Pace, ServeError> {
         let turn = self.agent.turn(now_us);
         let step = self.agent.device_mut().step(now_us);
@@ -236,7 +284,8 @@ impl Machine for Tapped {
             at_us,
             store_waits: step.waiting,
         }
-        .by(step.next))
+        .by(step.next)
+        .by(look_again_at(&self.agent, now_us)))
     }
 
     fn is_busy(&self) -> bool {
@@ -266,12 +315,16 @@ impl Machine for Tapped {
     fn drive(&self) -> DriverState {
         self.agent.driver().state()
     }
+
+    fn lost(&mut self) -> Option<String> {
+        self.agent.device_mut().lost()
+    }
 }
 
 fn over_tap(
     args: &ServeArgs,
     name: &str,
-    mut model: ModelConfig,
+    drive: impl DriveConfig,
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
@@ -281,8 +334,7 @@ fn over_tap(
         source,
     };
     let tap = Tap::open(name, seed).map_err(failed)?;
-    model.arena_pages = LARGE.arena_pages() as u32;
-    let device = ModelDevice::new(model)?;
+    let device = drive.make(LARGE.arena_pages() as u32)?;
     let net = Net::new(
         tap,
         NetConfig {
@@ -338,6 +390,11 @@ pub(crate) fn turn_until(
     while !interrupt.requested() {
         let now_us = clock.now_us();
         let pace = machine.pass(now_us)?;
+        if matches!(machine.drive(), DriverState::Failed(_))
+            && let Some(sentence) = machine.lost()
+        {
+            return end_without_drive(machine, clock, sentence);
+        }
         if pace.again {
             busy_since_us = now_us;
             continue;
@@ -355,11 +412,42 @@ pub(crate) fn start_drive(machine: &mut impl Machine, clock: &Clock) -> Result<(
     loop {
         match machine.drive() {
             DriverState::Running => return Ok(()),
-            DriverState::Failed(why) => return Err(ServeError::Drive(why.to_string())),
+            DriverState::Failed(why) => return Err(failed(machine, why)),
             _ => {}
         }
         machine.pass(clock.now_us())?;
     }
+}
+
+fn failed(machine: &mut impl Machine, why: FailReason) -> ServeError {
+    let lost = machine.lost().map(ServeError::Lost);
+    lost.unwrap_or_else(|| ServeError::Drive(why.to_string()))
+}
+
+/// Nothing can be done any more: says so to those who wait, and ends.
+fn end_without_drive(
+    machine: &mut impl Machine,
+    clock: &Clock,
+    sentence: String,
+) -> Result<(), ServeError> {
+    answer_accepted(machine, clock, LOST_US)?;
+    Err(ServeError::Lost(sentence))
+}
+
+/// Stops taking requests, answers those that were accepted, and lets the answers leave.
+fn answer_accepted(
+    machine: &mut impl Machine,
+    clock: &Clock,
+    time_us: u64,
+) -> Result<(), ServeError> {
+    let until_us = clock.now_us() + time_us;
+    while !machine.drain() && clock.now_us() < until_us {
+        machine.pass(clock.now_us())?;
+    }
+    // The last replies leave the agent, the wire and the relay.
+    let until_us = clock.now_us() + 100_000;
+    while machine.pass(clock.now_us())?.again && clock.now_us() < until_us {}
+    Ok(())
 }
 
 fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), ServeError> {
@@ -382,18 +470,12 @@ fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), Ser
 /// Answers what was accepted, then has the drive flush and stop.
 fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError> {
     eprintln!("host-sim: finishing what was accepted, then flushing");
-    let until_us = clock.now_us() + DRAIN_US;
-    while !machine.drain() && clock.now_us() < until_us {
-        machine.pass(clock.now_us())?;
-    }
-    // The last replies leave the agent, the wire and the relay.
-    let until_us = clock.now_us() + 100_000;
-    while machine.pass(clock.now_us())?.again && clock.now_us() < until_us {}
+    answer_accepted(machine, clock, DRAIN_US)?;
     machine.shut_down(clock.now_us());
     let until_us = clock.now_us() + DRAIN_US;
     while machine.drive() != DriverState::Stopped {
         if let DriverState::Failed(why) = machine.drive() {
-            return Err(ServeError::Drive(why.to_string()));
+            return Err(failed(machine, why));
         }
         if clock.now_us() > until_us {
             return Err(ServeError::Drive(

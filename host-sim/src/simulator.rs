@@ -15,6 +15,8 @@ use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
 use nvme_model::model::{ModelConfig, ModelDevice, ModelError};
 
+use crate::drive::{Drive, DriveConfig};
+use crate::qemu::QemuError;
 use crate::wire::{WireConfig, WireEnd, wire};
 
 /// Where the agent is on the wire.
@@ -26,14 +28,18 @@ pub const FAR_ADDRESS: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
 /// The port that the agent listens on.
 pub const AGENT_PORT: u16 = 7117;
 
+/// A sleep while a drive works of which nothing tells when it is done. The kernel makes it some 50 µs
+/// longer.
+const POLL_SLEEP_US: u64 = 50;
+
 /// The agent of a machine like this.
-pub type SimulatedAgent = Agent<ModelDevice, WireEnd>;
+pub type SimulatedAgent<D = ModelDevice> = Agent<D, WireEnd>;
 
 /// What a simulated machine is made of.
 #[derive(Debug)]
-pub struct SimulatorConfig {
+pub struct SimulatorConfig<C = ModelConfig> {
     /// The drive. Its arena is made as large as the limits need.
-    pub model: ModelConfig,
+    pub drive: C,
     /// The wire.
     pub wire: WireConfig,
     /// The agent's pools.
@@ -57,6 +63,9 @@ pub enum SimulatorError {
     /// The drive cannot be made.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// There is no drive of QEMU's.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
     /// The agent cannot be made.
     #[error("the agent cannot start: {0}")]
     Agent(StartError),
@@ -83,20 +92,30 @@ impl Pace {
 }
 
 /// A machine with an agent.
-pub struct Simulator {
-    agent: SimulatedAgent,
+pub struct Simulator<D: Drive = ModelDevice> {
+    agent: SimulatedAgent<D>,
     far: Net<WireEnd>,
 }
 
 impl Simulator {
+    /// Where the agent can be connected to from [`Simulator::far`], whatever the drive is.
+    #[must_use]
+    pub const fn agent_address() -> (Ipv4Address, u16) {
+        (AGENT_ADDRESS, AGENT_PORT)
+    }
+}
+
+impl<D: Drive> Simulator<D> {
     /// Makes the machine with all its memory. The drive starts with the first passes.
     ///
     /// # Errors
     ///
     /// [`SimulatorError`] where drive or agent cannot be as asked.
-    pub fn new(config: SimulatorConfig) -> Result<Simulator, SimulatorError> {
+    pub fn new<C: DriveConfig<Drive = D>>(
+        config: SimulatorConfig<C>,
+    ) -> Result<Simulator<D>, SimulatorError> {
         let SimulatorConfig {
-            mut model,
+            drive,
             wire: wire_config,
             limits,
             driver,
@@ -105,8 +124,7 @@ impl Simulator {
             map_secret,
             far_connections,
         } = config;
-        model.arena_pages = limits.arena_pages() as u32;
-        let device = ModelDevice::new(model)?;
+        let device = drive.make(limits.arena_pages() as u32)?;
         let (near_end, far_end) = wire(wire_config);
         let near = Net::new(
             near_end,
@@ -168,6 +186,7 @@ impl Simulator {
             store_waits: step.waiting,
         };
         let pace = pace.by(step.next).by(self.far.wake_at(now_us));
+        let pace = pace.by(look_again_at(&self.agent, now_us));
         Pace {
             again: pace.again || pace.at_us.is_some_and(|us| us <= now_us),
             ..pace
@@ -180,12 +199,12 @@ impl Simulator {
     }
 
     /// The agent.
-    pub fn agent(&mut self) -> &mut SimulatedAgent {
+    pub fn agent(&mut self) -> &mut SimulatedAgent<D> {
         &mut self.agent
     }
 
     /// The drive.
-    pub fn drive(&mut self) -> &mut ModelDevice {
+    pub fn drive(&mut self) -> &mut D {
         self.agent.device_mut()
     }
 
@@ -201,12 +220,6 @@ impl Simulator {
     #[must_use]
     pub fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
         self.agent.driver().device().wait_fd()
-    }
-
-    /// Where the agent can be connected to from [`Simulator::far`].
-    #[must_use]
-    pub const fn agent_address() -> (Ipv4Address, u16) {
-        (AGENT_ADDRESS, AGENT_PORT)
     }
 
     /// Where the driver is.
@@ -228,7 +241,16 @@ const fn has_noise(wire: &WireConfig) -> bool {
 }
 
 /// Whether the drive has completed what the driver has not yet reaped.
-pub(crate) fn has_completions<N: PacketDevice>(agent: &Agent<ModelDevice, N>) -> bool {
+pub(crate) fn has_completions<D: Drive, N: PacketDevice>(agent: &Agent<D, N>) -> bool {
     let driver = agent.driver();
-    driver.in_flight() > driver.device().outstanding()
+    driver.device().has_completed(driver.in_flight())
+}
+
+/// When to look for completions that nothing announces.
+pub(crate) fn look_again_at<D: Drive, N: PacketDevice>(
+    agent: &Agent<D, N>,
+    now_us: u64,
+) -> Option<u64> {
+    let polls = D::POLLED && agent.driver().in_flight() > 0;
+    polls.then_some(now_us + POLL_SLEEP_US)
 }

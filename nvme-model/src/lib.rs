@@ -2,6 +2,8 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod driver;
+#[cfg(feature = "exercise")]
+pub mod exercise;
 pub mod limits;
 pub mod memory;
 #[cfg(feature = "std")]

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use client::{Budgets, Client, ClientError, Config};
-use host_sim::cli::{EngineArg, ExecutionArgs, Exit, NamespaceArg, ServeArgs, TapAddress};
+use host_sim::cli::{EngineArg, ExecutionArgs, Exit, NamespaceArg, NvmeArg, ServeArgs, TapAddress};
 use host_sim::interrupt::Interrupt;
 use host_sim::serve;
 use outboard_tests::world::{Image, pattern};
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn args(disk: &Path, listen: SocketAddr) -> ServeArgs {
     ServeArgs {
+        nvme: NvmeArg::Model,
+        qemu: None,
         disk: disk.to_path_buf(),
         listen,
         tap: None,

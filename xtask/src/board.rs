@@ -8,7 +8,7 @@ use crate::{Outcome, firmware, packages};
 
 /// The task, which adds what it counts to `totals`.
 pub(crate) fn run(totals: &mut Totals) -> Outcome {
-    packages::ensure(&[packages::QEMU_SYSTEM])?;
+    packages::ensure(&[packages::QEMU_SYSTEM_AARCH64])?;
     let elf = firmware::run()?;
     let mut tests = cargo();
     tests.args(["test", "--locked", "-p", "host-sim", "--test", "board"]);

@@ -35,8 +35,8 @@ pub(crate) const QEMU_AARCH64: Tool = Tool {
     package: "qemu-user-static",
 };
 
-/// Emulates whole machines of aarch64.
-pub(crate) const QEMU_SYSTEM: Tool = Tool {
+/// Emulates a machine on aarch64, whose NVMe drive is driven.
+pub(crate) const QEMU_SYSTEM_AARCH64: Tool = Tool {
     program: "qemu-system-aarch64",
     package: "qemu-system-arm",
 };

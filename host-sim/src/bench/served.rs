@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::drive::DriveConfig;
 use crate::interrupt::Interrupt;
 use crate::relay::ANY_LOCAL_PORT;
 use crate::serve::{self, Relayed, ServeError};
@@ -25,7 +26,9 @@ impl Served {
     /// # Errors
     ///
     /// If there is no port, or no machine.
-    pub fn start(config: SimulatorConfig) -> Result<Served, String> {
+    pub fn start<C: DriveConfig + Send + 'static>(
+        config: SimulatorConfig<C>,
+    ) -> Result<Served, String> {
         let stop = Interrupt::new();
         let stopped = stop.clone();
         let (tell, told) = channel();
@@ -68,7 +71,7 @@ impl Drop for Served {
 
 /// Serves until it is told to stop.
 fn serve(
-    config: SimulatorConfig,
+    config: SimulatorConfig<impl DriveConfig>,
     tell: &Sender<SocketAddr>,
     stopped: &Interrupt,
 ) -> Result<(), ServeError> {

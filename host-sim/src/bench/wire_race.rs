@@ -197,7 +197,7 @@ fn in_words(error: io::Error) -> String {
 /// A machine whose drive is the source.
 fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfig {
     SimulatorConfig {
-        model: ModelConfig {
+        drive: ModelConfig {
             namespaces: vec![NamespaceConfig::new(source.store(), REPLY_BYTES as u32)],
             ..ModelConfig::default()
         },

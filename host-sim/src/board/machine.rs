@@ -4,11 +4,10 @@
 //! itself say; a thread reads each, so that neither ever has to wait. Dropping a machine ends it.
 
 use std::collections::VecDeque;
-use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -18,9 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::log::{Elf, NotFirmware};
-
-/// The program, unless `OUTBOARD_QEMU` names another.
-const PROGRAM: &str = "qemu-system-aarch64";
+use crate::qemu::process::{self, QemuError};
 
 /// Where the agent is in QEMU's user network, as QEMU writes it.
 const AGENT: &str = "10.0.2.15:7117";
@@ -61,20 +58,9 @@ pub struct MachineConfig {
 /// Why there is no machine, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// There is no QEMU.
-    #[error(
-        "there is no {}: install it (on Debian: apt-get install qemu-system-arm), or name one by \
-         --qemu PATH or OUTBOARD_QEMU", .0.display()
-    )]
-    Missing(PathBuf),
-    /// It cannot be run.
-    #[error("cannot run {}: {source}", .program.display())]
-    Run {
-        /// Which.
-        program: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// There is no QEMU that can be run.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
     /// The ELF is none of ours.
     #[error(transparent)]
     Firmware(#[from] NotFirmware),
@@ -145,20 +131,17 @@ impl BoardMachine {
         let elf = Arc::new(Elf::read(&bytes).map_err(not_firmware)?);
         usable(config)?;
         let address = free(config.listen)?;
-        let program = program(config.qemu.as_deref());
-        let mut child = Command::new(&program)
+        let program = process::find(config.qemu.as_deref());
+        process::check_version(&program)?;
+        let mut command = Command::new(&program);
+        command
             .args(arguments(config, address))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => MachineError::Missing(program.clone()),
-                _ => MachineError::Run {
-                    program: program.clone(),
-                    source,
-                },
-            })?;
+            .stderr(Stdio::piped());
+        process::die_with_parent(&mut command);
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|source| process::cannot_run(&program, source))?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let (ready, listening) = channel();
         let mut readers = Vec::new();
@@ -259,14 +242,6 @@ impl Drop for BoardMachine {
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
-    }
-}
-
-fn program(named: Option<&Path>) -> PathBuf {
-    let variable = || env::var_os("OUTBOARD_QEMU").filter(|name| !name.is_empty());
-    match named {
-        Some(named) => named.to_owned(),
-        None => variable().unwrap_or_else(|| PROGRAM.into()).into(),
     }
 }
 

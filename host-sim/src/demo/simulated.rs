@@ -90,7 +90,7 @@ impl World for SimulatedWorld {
 
 fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
     Ok(SimulatorConfig {
-        model: model(spec)?,
+        drive: model(spec)?,
         // Each lane may have several packets under way.
         wire: WireConfig::with_round_trip(spec.rtt, 8 * spec.lanes),
         limits: limits(spec),

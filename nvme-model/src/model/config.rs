@@ -1,6 +1,7 @@
 //! What a controller is made of.
 
 use std::boxed::Box;
+use std::fmt::Display;
 use std::string::String;
 use std::vec::Vec;
 
@@ -211,23 +212,33 @@ impl ModelConfig {
 
 impl NamespaceConfig {
     fn check(&self, namespace: usize) -> Result<(), ModelError> {
-        let block_bytes = self.block_bytes;
+        let store = self.store.describe();
+        Self::check_capacity(namespace, &store, self.store.bytes(), self.block_bytes)
+    }
+
+    /// Whether `bytes` bytes of `store` make a namespace, number `namespace`, of such blocks.
+    ///
+    /// # Errors
+    ///
+    /// Where they do not.
+    pub fn check_capacity(
+        namespace: usize,
+        store: &dyn Display,
+        bytes: u64,
+        block_bytes: u32,
+    ) -> Result<(), ModelError> {
         if !matches!(block_bytes, 512 | 1024 | 2048 | 4096) {
             return Err(ModelError::BlockSize {
                 namespace,
                 block_bytes,
             });
         }
-        let bytes = self.store.bytes();
+        let store = store.to_string();
         if bytes == 0 {
-            return Err(ModelError::Empty {
-                namespace,
-                store: self.store.describe(),
-            });
+            return Err(ModelError::Empty { namespace, store });
         }
         if !bytes.is_multiple_of(block_bytes.into()) {
             let longer = bytes.next_multiple_of(block_bytes.into());
-            let store = self.store.describe();
             return Err(ModelError::Capacity {
                 namespace,
                 store,

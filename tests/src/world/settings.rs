@@ -105,7 +105,7 @@ impl Settings {
         });
         let slots = if self.wire_delay_us == 0 { 16 } else { 1024 };
         SimulatorConfig {
-            model: ModelConfig {
+            drive: ModelConfig {
                 namespaces: namespaces.collect(),
                 read_latency_us: self.read_latency_us,
                 write_latency_us: self.write_latency_us,

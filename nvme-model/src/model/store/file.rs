@@ -133,17 +133,25 @@ impl FileStore {
     /// When it cannot be opened or locked, or the backend cannot be had.
     pub fn open(path: impl AsRef<Path>, options: FileStoreOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
+        let (file, bytes) = Self::lock(path, options.read_only)?;
+        Self::over(file, path, bytes, options)
+    }
+
+    /// Opens a file and locks it against other users, without making a store of it; the file and its
+    /// size.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened or locked.
+    pub fn lock(path: &Path, read_only: bool) -> Result<(File, u64), OpenError> {
         let name = path.display().to_string();
         let failed = |source| OpenError::Open {
             path: name.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!options.read_only)
-            .open(path);
+        let file = OpenOptions::new().read(true).write(!read_only).open(path);
         let mut file = file.map_err(failed)?;
-        let lock = if options.read_only {
+        let lock = if read_only {
             FlockOperation::NonBlockingLockShared
         } else {
             FlockOperation::NonBlockingLockExclusive
@@ -155,7 +163,7 @@ impl FileStore {
         }
         // The end of a block device is its size, which its metadata does not tell.
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Self::over(file, path, bytes, options)
+        Ok((file, bytes))
     }
 
     /// A store of `bytes` bytes over an open file.
