@@ -13,7 +13,7 @@ use protocol::{ErrorBody, Status};
 use crate::agent::Agent;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
-use crate::fmt::{debug, info};
+use crate::fmt::debug;
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
@@ -489,7 +489,6 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Ok(program) => {
                 self.counters.programs_loaded += 1;
                 let stored = self.programs.at(program);
-                info!("program {} is loaded", program.0);
                 let reply = LoadReply {
                     program: Some(self.programs.id(program)),
                     proof: stored.map(|it| diagnosis::proof(it.loaded().verified())),

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | error | the drive has failed |
 //! | warn | the drive is being reset; what should not be and was survived |
-//! | info | start, the drive's other states, programs that were loaded |
+//! | info | start, the drive's other states, programs that were proved (one that is here already is not) |
 //! | debug | what a client can bring about as often as it likes: connections that were refused or reset, programs that were refused, faults of programs |
 //!
 //! defmt filters when it compiles (`DEFMT_LOG`), log when it runs.

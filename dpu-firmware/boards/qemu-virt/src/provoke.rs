@@ -6,7 +6,8 @@ use core::hint::black_box;
 
 use crate::options::Provoke;
 
-/// Goes wrong, if that was asked for.
+/// Goes wrong, if that was asked for. Not inlined, so that its name is in the backtrace.
+#[inline(never)]
 pub(crate) fn provoke(way: Option<Provoke>) {
     match way {
         None => {}
