@@ -189,7 +189,7 @@ fn a_bad_end_is_told_with_its_place() {
         (
             "panic",
             101,
-            &["src/provoke.rs", "provoked", "provoke::provoke"][..],
+            &["src/provoke.rs", "provoked", "outboard_qemu_virt::main"][..],
         ),
         ("fault", 102, &["data abort", "FAR 0x7f00000008", "provoke"]),
         ("stack", 102, &["the stack is full", "dig"]),
@@ -242,7 +242,10 @@ fn the_command_serves_until_it_is_told_to_end() {
         .read_to_string(&mut log)
         .unwrap();
     // Level and module, decoded.
-    assert!(log.contains("INFO  dpu_firmware::"), "{log}");
+    assert!(
+        log.contains("INFO  dpu_firmware::drive: drive: running"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -90,13 +90,20 @@ impl Decoder<'_> {
     }
 }
 
+/// The module of a path that goes on into the function: `a::b::{impl#2}::f` is of `a::b`.
+fn module_of(path: &str) -> String {
+    let parts: Vec<&str> = path.split("::").filter(|it| !it.starts_with('{')).collect();
+    let modules = parts.split_last().map_or(&[][..], |(_, modules)| modules);
+    modules.join("::")
+}
+
 fn line(elf: &Elf, frame: &defmt_decoder::Frame<'_>) -> String {
     let mut line = String::new();
     let time = frame.display_timestamp();
     let time = time.map_or_else(String::new, |time| time.to_string());
     let level = frame.level().map_or("", |level| level.as_str());
     let module = elf.locations.get(&frame.index());
-    let module = module.map_or("", |location| location.module.as_str());
+    let module = module.map_or_else(String::new, |location| module_of(&location.module));
     // Writing to a string does not fail.
     let _ = write!(
         line,
@@ -115,4 +122,19 @@ pub struct NotFirmware {
     pub path: PathBuf,
     /// Why.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_named_without_functions() {
+        assert_eq!(
+            module_of("dpu_firmware::agent::{impl#2}::new"),
+            "dpu_firmware::agent"
+        );
+        assert_eq!(module_of("outboard_qemu_virt::main"), "outboard_qemu_virt");
+        assert_eq!(module_of("main"), "");
+    }
 }

@@ -6,8 +6,7 @@ use core::hint::black_box;
 
 use crate::options::Provoke;
 
-/// Goes wrong, if that was asked for. Not inlined, so that its name is in the backtrace.
-#[inline(never)]
+/// Goes wrong, if that was asked for.
 pub(crate) fn provoke(way: Option<Provoke>) {
     match way {
         None => {}
