@@ -224,8 +224,15 @@ fn range(known: Known) -> Option<(Option<&'static str>, i64, i64)> {
     }
 }
 
-/// Text of somebody else's, without what steers a terminal.
+/// Text of somebody else's, without what steers a terminal, or has it show text in another order.
 #[must_use]
 pub fn harmless(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+    let steers = |c: char| {
+        let turns = matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        );
+        c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+    };
+    text.replace(steers, "\u{fffd}")
 }

@@ -1,7 +1,7 @@
 //! What the blocking client hands out: ids of their own type, and owned copies of replies.
 
 use protocol::message::{
-    InfoReply, Limits, MapSummary, NamespaceSummary, ProgramSummary, Proof, StatsReply,
+    DriveHealth, InfoReply, Limits, MapSummary, NamespaceSummary, ProgramSummary, Proof, StatsReply,
 };
 use std::fmt;
 
@@ -245,6 +245,8 @@ pub struct Stats {
     pub counters: Vec<(String, u64)>,
     /// Pools, in the agent's order.
     pub pools: Vec<PoolUse>,
+    /// How the drive fares.
+    pub drive: DriveHealth,
 }
 
 impl From<StatsReply<'_>> for Stats {
@@ -266,6 +268,7 @@ impl From<StatsReply<'_>> for Stats {
                     peak: pool.peak,
                 })
                 .collect(),
+            drive: reply.drive,
         }
     }
 }

@@ -190,7 +190,11 @@ fn info_and_stats_are_shown() {
         stats.contains("frames") && stats.contains("pages"),
         "{stats}"
     );
+    let drive = "drive running at half speed, too hot, 71 °C, 3 % of its life used, 99 % spare \
+                 (SMART, 4.2 s ago)";
+    assert!(stats.lines().any(|line| line == drive), "{stats}");
     let stats = stdout(&done(server.outboard(&["stats", "--json"])));
+    assert!(stats.contains("\"warnings\":[\"temperature\"]"), "{stats}");
     assert!(stats.contains("\"frames\":"), "{stats}");
 }
 

@@ -84,6 +84,7 @@ fn the_lines_are_the_right_ones() {
         ("stack_not_written", "stack-not-written", "dpu_crc32c"),
         ("pointer_leak", "pointer-leak", "block + 8"),
         ("helper_argument", "buffer-region", "dpu_read"),
+        ("buffer_in_loop", "buffer-region", "dpu_read"),
         ("write_to_ctx", "read-only", "ctx->flags"),
         ("write_to_args", "read-only", "args[i]"),
         (

@@ -7,19 +7,24 @@
 //!
 //! The parts of a turn are methods of [`Agent`] in files by what they do: `receive.rs`
 //! (bytes → frames → requests), `tenant.rs` (what a request must hold), `calls.rs` (programs),
-//! `drive.rs` (commands and completions), `reply.rs` (answers → bytes).
+//! `drive.rs` (commands and completions), `reply.rs` (answers → bytes), `upkeep.rs` (the drive's
+//! health and the board).
 
 use alloc::boxed::Box;
 use alloc::vec;
 
-use nvme_model::driver::{Driver, DriverConfig, DriverState, Wake};
+use nvme_model::driver::{Driver, DriverConfig, DriverState, OutsideReset, Wake};
 use nvme_model::memory::{PagePool, PageRange};
 use nvme_model::seam::{Device, Dma};
 
+use crate::board::{Board, NoBoard};
 use crate::drive::FlushGates;
 use crate::execution::ExecutionConfig;
 use crate::fmt::{debug, info};
+use crate::health::Monitor;
 use crate::invocation::Invocations;
+use crate::last_resort::LastResort;
+use crate::led::Activity;
 use crate::limits::{
     COMMAND_SLOTS, CROWDED_DEADLINE_US, DRIVER_PAGES, HELLO_DEADLINE_US, HOUSEKEEPING_INTERVAL_US,
     Limits, QUEUES, STALLED_REPLY_US, UPLOAD_IDLE_US,
@@ -108,10 +113,14 @@ impl core::fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
-/// The agent over one NVMe device and one packet device.
-pub struct Agent<D: Device, N: PacketDevice> {
+/// The agent over one NVMe device and one packet device, on a board.
+pub struct Agent<D: Device, N: PacketDevice, B: Board = NoBoard> {
     pub(crate) net: Net<N>,
     pub(crate) driver: Driver<D, QUEUES, COMMAND_SLOTS>,
+    pub(crate) board: B,
+    pub(crate) last_resort: LastResort,
+    pub(crate) monitor: Monitor,
+    pub(crate) activity: Activity,
     pub(crate) config: AgentConfig,
     pub(crate) connections: Connections,
     pub(crate) requests: Requests,
@@ -150,12 +159,29 @@ pub struct Agent<D: Device, N: PacketDevice> {
 }
 
 impl<D: Device, N: PacketDevice> Agent<D, N> {
-    /// An agent with all its pools. The drive starts with the first turns.
+    /// An agent with all its pools, on a board that has nothing but drive and network. The drive
+    /// starts with the first turns.
     ///
     /// # Errors
     ///
     /// [`StartError`] where the limits are unsound or the device has too little memory.
-    pub fn new(mut device: D, net: Net<N>, config: AgentConfig) -> Result<Self, StartError> {
+    pub fn new(device: D, net: Net<N>, config: AgentConfig) -> Result<Self, StartError> {
+        Agent::on_board(device, net, NoBoard::default(), config)
+    }
+}
+
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
+    /// An agent with all its pools, on a board. The drive starts with the first turns.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] where the limits are unsound or the device has too little memory.
+    pub fn on_board(
+        mut device: D,
+        net: Net<N>,
+        mut board: B,
+        config: AgentConfig,
+    ) -> Result<Self, StartError> {
         const {
             let needed = Driver::<D, QUEUES, COMMAND_SLOTS>::pages_needed();
             assert!(
@@ -177,7 +203,11 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         let slabs = SlabPool::new(&mut range, limits.slabs).ok_or(too_small)?;
         let bounce_pages = page_pool(&mut range, limits.invocations).ok_or(too_small)?;
         let data_pages = page_pool(&mut range, limits.data_pages).ok_or(too_small)?;
-        let driver = Driver::new(device, config.driver.clone(), rings).map_err(|_| too_small)?;
+        let mut driver =
+            Driver::new(device, config.driver.clone(), rings).map_err(|_| too_small)?;
+        if board.perst().is_some() {
+            driver.set_outside_reset(OutsideReset::Ready);
+        }
         let connections = limits.connections;
         info!(
             "an agent of {} bytes: {} connections, {} requests, {} programs in engine {}",
@@ -190,6 +220,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         Ok(Agent {
             net,
             driver,
+            board,
+            last_resort: LastResort::Ready,
+            monitor: Monitor::new(),
+            activity: Activity::default(),
             connections: Connections::new(
                 connections,
                 limits.requests,
@@ -235,6 +269,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.maps_laid_out = 0;
         let moved_in = self.net.receive(self.now_us);
         self.reap();
+        self.tend_drive();
         self.network_events();
         self.receive();
         self.digest();
@@ -244,6 +279,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.driver.ring_doorbells();
         self.send_replies();
         let moved_out = self.net.flush(self.now_us);
+        self.show_activity();
         self.housekeep();
         self.next_turn(moved_in || moved_out)
     }
@@ -251,7 +287,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// Whether the drive is ready for requests. Until then they wait in the network.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !matches!(self.driver.state(), DriverState::Starting) || self.counters.drive_starts > 0
+        let state = self.driver.state();
+        !matches!(state, DriverState::Starting | DriverState::AwaitingReset(_))
+            || self.counters.drive_starts > 0
     }
 
     /// Stops taking requests: new connections are refused, those there are get their answers
@@ -295,6 +333,17 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     /// The driver, to shut the drive down.
     pub fn driver_mut(&mut self) -> &mut Driver<D, QUEUES, COMMAND_SLOTS> {
         &mut self.driver
+    }
+
+    /// The board.
+    #[must_use]
+    pub const fn board(&self) -> &B {
+        &self.board
+    }
+
+    /// The board, for who simulates it.
+    pub fn board_mut(&mut self) -> &mut B {
+        &mut self.board
     }
 
     /// The network.
@@ -448,7 +497,8 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
             Wake::Again | Wake::Idle => None,
         };
         let keep_us = (self.connections.counts().0 > 0).then_some(self.housekeeping_us);
-        let times = [drive_us, keep_us, self.net.wake_at(self.now_us)];
+        let board_us = self.board_due_us();
+        let times = [drive_us, keep_us, board_us, self.net.wake_at(self.now_us)];
         match times.into_iter().flatten().min() {
             Some(us) if us <= self.now_us => Turn::Again,
             Some(us) => Turn::At(us),

@@ -11,12 +11,14 @@ use protocol::message::{CallReply, LoadReply};
 use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
 use crate::fmt::debug;
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
+    TURN_INSTRUCTIONS,
 };
 use crate::map_requests::maps_verdict;
 use crate::maps::MapViews;
@@ -27,7 +29,7 @@ use crate::request::{Answer, Event, RequestIndex, Work};
 use crate::session::ConnectionIndex;
 use crate::slabs::SlabClass;
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Gives invocations to calls that wait for one.
     pub(crate) fn admit_calls(&mut self) {
         if !core::mem::replace(&mut self.released, false) {
@@ -209,9 +211,10 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     /// Runs programs, a bounded number of slices, connections in turn.
     pub(crate) fn run_programs(&mut self) {
-        let mut left = SLICES_PER_TURN as u32 * SLICE_INSTRUCTIONS;
+        let mut left = TURN_INSTRUCTIONS;
         for _ in 0..SLICES_PER_TURN {
-            if left == 0 {
+            // Nobody is given less than a whole slice; the next turn comes soon.
+            if left < SLICE_INSTRUCTIONS {
                 return;
             }
             let Some(slot) = self.runnable.pop() else {
@@ -438,7 +441,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     fn send_wanted(&mut self, request: RequestIndex, invocation: InvocationIndex) -> bool {
         let transfer_bytes_max = self.io_bytes_max();
         loop {
-            if self.driver.free_slots(QUEUE) == 0 && self.invocations[invocation].wants() {
+            if self.commands_free() == 0 && self.invocations[invocation].wants() {
                 return false;
             }
             let Some(wanted) = self.invocations[invocation].next_wanted(transfer_bytes_max) else {

@@ -11,6 +11,7 @@ use protocol::message::{FlushReply, WriteReply};
 use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::fmt::{error, info, warn};
 use crate::limits::{COMPLETIONS_PER_TURN, READ_PAGES_MIN};
 use crate::net::PacketDevice;
@@ -27,6 +28,9 @@ fn tell(state: DriverState) {
         DriverState::Running => info!("drive: running"),
         DriverState::Aborting => warn!("drive: commands are late and are being aborted"),
         DriverState::Disabling => warn!("drive: being reset"),
+        DriverState::AwaitingReset(why) => {
+            warn!("drive: {}: to be reset from outside", reason(why));
+        }
         DriverState::Stopping => info!("drive: stopping"),
         DriverState::Stopped => info!("drive: stopped"),
         DriverState::Failed(why) => error!("drive: failed: {}", reason(why)),
@@ -140,11 +144,16 @@ impl FlushGates {
             self.waiting += 1;
         }
     }
+
+    /// Whether flushes wait to be sent.
+    pub(crate) const fn are_waiting(&self) -> bool {
+        self.waiting > 0
+    }
 }
 
 const _: () = assert!(nvme_model::limits::NAMESPACES_MAX <= protocol::limits::NAMESPACES_MAX);
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Takes what the drive completed, a bounded number.
     pub(crate) fn reap(&mut self) {
         let mut batch: heapless::Vec<Completion, COMPLETIONS_PER_TURN> = heapless::Vec::new();
@@ -283,6 +292,14 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
         self.refuse(request, status, body);
     }
 
+    /// Commands that may be sent now: none for half of the time while the drive is too hot.
+    pub(crate) fn commands_free(&self) -> usize {
+        match self.monitor.throttle.opens_us(self.now_us) {
+            Some(_) => 0,
+            None => self.driver.free_slots(QUEUE),
+        }
+    }
+
     /// Sends commands for what waits, connections in turn.
     pub(crate) fn submit(&mut self) {
         match self.driver.state() {
@@ -347,7 +364,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     fn submit_read(&mut self, request: RequestIndex, placed: Placed) -> Submitted {
         let count = (placed.covering_bytes as usize).div_ceil(PAGE_BYTES);
         debug_assert!(count <= READ_PAGES_MIN);
-        if self.driver.free_slots(QUEUE) == 0 {
+        if self.commands_free() == 0 {
             return Submitted::Later;
         }
         let free = self.read_pages_free();
@@ -392,7 +409,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     }
 
     fn submit_write(&mut self, request: RequestIndex, placed: Placed) -> Submitted {
-        if self.driver.free_slots(QUEUE) == 0 {
+        if self.commands_free() == 0 {
             return Submitted::Later;
         }
         let pages = core::mem::take(&mut self.requests[request].pages);
@@ -444,6 +461,9 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
 
     fn submit_flushes(&mut self) {
         if self.flushes.waiting == 0 {
+            return;
+        }
+        if self.commands_free() == 0 {
             return;
         }
         for (at, gate) in self.flushes.gates.iter_mut().enumerate() {

@@ -6,7 +6,7 @@
 //! | the proof counts on | kept by |
 //! |---|---|
 //! | this very code | a [`LoadedProgram`] is made of a [`Verified`] alone, which owns its code |
-//! | entry, r1 and r2 as at a start | [`State::start_verified`], which also notes the program |
+//! | entry, r1 and r2 as at a start | [`State::restart_verified`], which also notes the program |
 //! | the context's pointers | [`Execution`] writes the context and lends it for reading only |
 //! | the stack as the program left it | [`Execution`] owns it |
 //! | regions as long as declared, with their rights | [`Execution::run`] compares |
@@ -33,7 +33,7 @@ use ebpf::{EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, St
 
 use crate::code::{Code, MapCode};
 use crate::helpers::HelperHost;
-use crate::maps::{MapView, with_values};
+use crate::maps::{MapView, put_values};
 
 /// The greatest error number a helper returns.
 const ERRNO_MAX: i64 = 4095;
@@ -327,7 +327,14 @@ impl Execution {
         let reply_max = verified.environment().reply_bytes;
         self.context = context_bytes(args_bytes, reply_max, objects);
         self.stack.fill(0);
-        self.state = State::start_verified(verified, kind, instruction_budget);
+        // Where it lies: a copy would have to wait for what was just written.
+        let restarted = self
+            .state
+            .as_mut()
+            .is_some_and(|state| state.restart_verified(verified, kind, instruction_budget));
+        if !restarted {
+            self.state = State::start_verified(verified, kind, instruction_budget);
+        }
         self.state.is_some()
     }
 
@@ -353,13 +360,13 @@ impl Execution {
         if !lent.is_as_declared(environment) || !are_declared(host.maps, environment) {
             return unfit("it was lent other memory than it declares");
         }
-        let memory = Memory::new()
-            .with_read(RegionId::Context, &self.context)
-            .with_read(RegionId::Arguments, lent.args)
-            .with_write(RegionId::Reply, lent.reply)
-            .with_write(RegionId::Scratch, lent.scratch)
-            .with_write(RegionId::Stack, &mut self.stack);
-        let mut memory = with_values(memory, host.maps);
+        let mut memory = Memory::new();
+        memory.put_read(RegionId::Context, &self.context);
+        memory.put_read(RegionId::Arguments, lent.args);
+        memory.put_write(RegionId::Reply, lent.reply);
+        memory.put_write(RegionId::Scratch, lent.scratch);
+        memory.put_write(RegionId::Stack, &mut self.stack);
+        put_values(&mut memory, host.maps);
         match &program.form {
             Form::Checked => {
                 let (program, plan) = (verified.program(), verified.plan());

@@ -11,15 +11,20 @@
 extern crate alloc;
 
 pub mod agent;
+pub mod board;
 mod calls;
 pub mod code;
 pub mod diagnosis;
 mod drive;
 pub mod execution;
 mod fmt;
+mod health;
 pub mod helpers;
 pub mod invocation;
+mod last_resort;
+mod led;
 pub mod limits;
+pub mod management;
 mod map_requests;
 pub mod maps;
 pub mod net;
@@ -34,5 +39,6 @@ pub mod shares;
 pub mod slabs;
 pub mod telemetry;
 pub mod tenant;
+mod upkeep;
 
 pub use agent::{Agent, AgentConfig, StartError, Turn};

@@ -27,11 +27,15 @@ pub const COMPLETIONS_PER_TURN: usize = 64;
 /// Of those, frames of one connection before the next has its turn.
 pub const FRAMES_PER_VISIT: usize = 8;
 
-/// Slices of programs run in one turn.
+/// Connections whose programs are run in one turn.
 pub const SLICES_PER_TURN: usize = 16;
 
-/// Meter units in one slice.
-pub const SLICE_INSTRUCTIONS: u32 = 2_000;
+/// Meter units in one slice. To leave a program and take it up again costs what some 100 to 300 of
+/// them do.
+pub const SLICE_INSTRUCTIONS: u32 = 8_000;
+
+/// Meter units of one turn, in which there is no slice more when less than one is left.
+pub const TURN_INSTRUCTIONS: u32 = 4 * SLICE_INSTRUCTIONS;
 
 /// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;
@@ -105,6 +109,34 @@ pub const MAP_CLASS_BYTES: [usize; MAP_CLASSES] = [4 * 1024, 32 * 1024, 256 * 10
 
 /// Bytes of maps laid out in one turn, beyond which no further frame is read.
 pub const MAP_BYTES_PER_TURN: usize = 128 * 1024;
+
+/// How long PERST# is asserted: what a board gives power to settle (T_PVPERL, PCIe CEM §2.2), far
+/// above what clock and pin need (T_PERST-CLK, T_PERST: 100 µs).
+pub const PERST_ASSERTED_US: u64 = 100_000;
+
+/// How long nothing is asked of a drive after PERST# (PCIe Base §6.6.1).
+pub const PERST_TRAINING_US: u64 = 100_000;
+
+/// How long a drive may then take until it answers (PCIe Base §6.6.1).
+pub const PERST_RETURN_US: u64 = 1_000_000;
+
+/// How often it is asked meanwhile.
+pub const PERST_ASK_INTERVAL_US: u64 = 10_000;
+
+/// A drive that fails again within this time after PERST# has failed for good.
+pub const PERST_PROVING_US: u64 = 600_000_000;
+
+/// How often a drive that is out of service is asked on its management bus.
+pub const MANAGEMENT_INTERVAL_US: u64 = 10_000_000;
+
+/// A drive that is too hot gets commands for this long, then none for as long.
+pub const THROTTLE_HALF_US: u64 = 5_000;
+
+/// How long a drive must have been cool enough before it gets all commands again.
+pub const THROTTLE_CLEAR_US: u64 = 30_000_000;
+
+/// How long the activity LED stays as it is, at least.
+pub const LED_INTERVAL_US: u64 = 100_000;
 
 /// How much of everything one agent has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

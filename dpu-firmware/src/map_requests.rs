@@ -14,6 +14,7 @@ use protocol::message::{
 use protocol::{EncodeError, ErrorBody, Header, Status, encode_head};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::maps::{Found, MapRefused, MapSlab, MapView, MapsRefused};
 use crate::net::PacketDevice;
 use crate::program_store::ProgramIndex;
@@ -85,7 +86,7 @@ pub(crate) fn maps_verdict(refused: MapsRefused) -> (Status, ErrorBody) {
     }
 }
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Takes memory for the maps of an instance of a program, and lays them out; nothing for a
     /// program without maps.
     pub(crate) fn take_maps(

@@ -234,20 +234,18 @@ pub struct MapView<'m> {
 
 /// Puts the values of maps into a program's memory, each as its region. What finds them stays for
 /// the helpers.
-#[must_use]
-pub fn with_values<'m, 'v: 'm>(mut memory: Memory<'m>, views: &mut [MapView<'v>]) -> Memory<'m> {
+pub fn put_values<'m, 'v: 'm>(memory: &mut Memory<'m>, views: &mut [MapView<'v>]) {
     for (number, view) in views.iter_mut().enumerate() {
         let Some(index) = MapIndex::new(number as u32) else {
-            break;
+            return;
         };
         let values = core::mem::take(&mut view.values);
-        memory = if view.shape.programs_may_write() {
-            memory.with_write(RegionId::Map(index), values)
+        if view.shape.programs_may_write() {
+            memory.put_write(RegionId::Map(index), values);
         } else {
-            memory.with_read(RegionId::Map(index), values)
-        };
+            memory.put_read(RegionId::Map(index), values);
+        }
     }
-    memory
 }
 
 impl MapView<'_> {

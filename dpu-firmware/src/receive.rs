@@ -13,6 +13,7 @@ use protocol::{
 };
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::limits::{FRAMES_PER_TURN, FRAMES_PER_VISIT, MAP_BYTES_PER_TURN};
 use crate::net::PacketDevice;
 use crate::request::{Answer, Event, RequestIndex, State, Work};
@@ -37,7 +38,7 @@ enum Served {
     Starved,
 }
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Reads what connections sent, a bounded number of frames.
     pub(crate) fn receive(&mut self) {
         if !self.is_ready() {

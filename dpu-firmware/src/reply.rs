@@ -10,6 +10,7 @@ use protocol::limits::FRAME_PAYLOAD_BYTES_MAX;
 use protocol::{EncodeError, ErrorBody, Header, RequestId, Status, encode_head};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::fmt::debug;
 use crate::limits::FRAMES_PER_TURN;
 use crate::net::{ConnectionId, PacketDevice};
@@ -33,7 +34,7 @@ enum Sent {
     Nothing,
 }
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// A request's answer is known.
     pub(crate) fn answer(&mut self, request: RequestIndex, status: Status, answer: Answer) {
         self.requests.advance(request, Event::Answered);

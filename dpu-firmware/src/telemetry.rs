@@ -8,6 +8,7 @@ use protocol::message::{
 use protocol::{EncodeError, Header, encode_head};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::limits::{INSTRUCTION_BUDGET_MAX, MAP_CLASSES, READ_BUDGET_MAX, SLAB_CLASS_PAGES};
 use crate::net::PacketDevice;
 use crate::session::CREDIT_BYTES;
@@ -59,6 +60,18 @@ counters! {
     drive_completions,
     /// Commands that failed.
     drive_errors,
+    /// Times that PERST# was pulsed.
+    perst_pulses,
+    /// Drives that proved themselves after it.
+    perst_recoveries,
+    /// Pins of the board that did not move.
+    pin_errors,
+    /// Times that the drive was asked on its management bus.
+    management_reads,
+    /// Of those, times that it gave no answer of use.
+    management_failures,
+    /// Times that the drive became too hot and got half the commands.
+    throttles,
     /// Bytes read for clients.
     bytes_read,
     /// Bytes written for clients.
@@ -86,7 +99,7 @@ counters! {
 }
 
 /// The driver's counters by their names on the wire.
-const fn driver_counters(counters: &DriverCounters) -> [(&'static str, u64); 15] {
+const fn driver_counters(counters: &DriverCounters) -> [(&'static str, u64); 17] {
     [
         ("nvme_submitted", counters.submitted),
         ("nvme_completed", counters.completed),
@@ -101,6 +114,8 @@ const fn driver_counters(counters: &DriverCounters) -> [(&'static str, u64); 15]
         ("nvme_pages_quarantined", counters.pages_quarantined),
         ("nvme_async_events", counters.asynchronous_events),
         ("nvme_namespaces_skipped", counters.namespaces_skipped),
+        ("nvme_health_reads", counters.health_reads),
+        ("nvme_outside_resets", counters.outside_resets),
         ("nvme_sq_doorbells", counters.submission_doorbells),
         ("nvme_cq_doorbells", counters.completion_doorbells),
     ]
@@ -110,7 +125,7 @@ const SLAB_NAMES: [&str; SLAB_CLASS_PAGES.len()] = ["slabs_4k", "slabs_16k", "sl
 
 const MAP_NAMES: [&str; MAP_CLASSES] = ["maps_4k", "maps_32k", "maps_256k"];
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Every pool by its name on the wire: used, peak, total.
     pub fn pools(&self) -> impl Iterator<Item = (&'static str, usize, usize, usize)> + '_ {
         let (connections, connections_peak, connections_total) = self.connections.counts();
@@ -184,6 +199,7 @@ impl<D: Device, N: PacketDevice> Agent<D, N> {
     pub(crate) fn encode_stats(&mut self, header: &mut Header) -> Result<usize, EncodeError> {
         let mut reply = StatsReply {
             uptime_us: self.uptime_us(),
+            drive: self.drive_health(),
             ..StatsReply::default()
         };
         let driver = driver_counters(self.driver.counters());

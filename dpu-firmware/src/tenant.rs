@@ -16,6 +16,7 @@ use protocol::message::{
 use protocol::{ErrorBody, Header, Kind, Status, decode_body};
 
 use crate::agent::Agent;
+use crate::board::Board;
 use crate::limits::{
     INLINE_PAYLOAD_BYTES, INSTANCES_PER_CONNECTION, INSTRUCTION_BUDGET_MAX, OBJECTS_PER_CONNECTION,
     READ_BUDGET_MAX, UPLOAD_CROWDED_US_MAX, UPLOAD_IDLE_CROWDED_US,
@@ -108,7 +109,7 @@ const fn beyond(limit: u64, got: u64) -> Refused {
     Refused::Limit(Status::TooLarge, limit, got)
 }
 
-impl<D: Device, N: PacketDevice> Agent<D, N> {
+impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Decodes a request and reserves what it needs from its head on.
     pub(crate) fn begin(
         &mut self,

@@ -1,7 +1,7 @@
 //! Helpers keep to what the verifier is told of them: a proof is worth no more than that.
 
 use dpu_firmware::helpers::{HELPERS, HelperHost, MAP_UPDATE_ELEM, ReadPlan, SIGNATURES};
-use dpu_firmware::maps::{ProgramMaps, with_values};
+use dpu_firmware::maps::{ProgramMaps, put_values};
 use dpu_firmware::objects::Object;
 use ebpf::maps::{BPF_F_RDONLY_PROG, HashSeed};
 use ebpf::verifier::{Argument, HelperSignature, Length, Returns};
@@ -151,7 +151,8 @@ proptest! {
         let slab = words.as_mut_bytes();
         program_maps.lay_out(slab, || HashSeed([seed; 16]));
         let mut views = program_maps.open(slab);
-        let mut memory = with_values(regions.memory(), &mut views);
+        let mut memory = regions.memory();
+        put_values(&mut memory, &mut views);
         let mut host = HelperHost {
             objects: &objects,
             maps: &mut views,

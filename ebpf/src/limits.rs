@@ -67,8 +67,9 @@ pub const KEPT_MAX: usize = 512;
 /// Ways to come by calls to a function that the verifier tells apart, entries among them.
 pub const CONTEXTS_MAX: usize = 64;
 
-/// Instructions that the verifier interprets before it gives up.
-pub const STEPS_MAX: u32 = 1_000_000;
+/// Units of work that the verifier does for a program before it gives up, each about what it takes
+/// to interpret an instruction.
+pub const WORK_MAX: u32 = 1_000_000;
 
 /// Bounds at which the verifier stops for a while when numbers grow in a loop.
 pub const THRESHOLDS_MAX: usize = 512;

@@ -246,8 +246,7 @@ impl<'m> Memory<'m> {
     #[must_use]
     #[inline]
     pub fn with_read(mut self, region: RegionId, bytes: &'m [u8]) -> Memory<'m> {
-        let len = bytes.len().min(REGION_BYTES_MAX);
-        self.regions[region.number()] = Region::Read(&bytes[..len]);
+        self.put_read(region, bytes);
         self
     }
 
@@ -256,9 +255,22 @@ impl<'m> Memory<'m> {
     #[must_use]
     #[inline]
     pub fn with_write(mut self, region: RegionId, bytes: &'m mut [u8]) -> Memory<'m> {
+        self.put_write(region, bytes);
+        self
+    }
+
+    /// As [`with_read`](Memory::with_read), where the memory is.
+    #[inline]
+    pub fn put_read(&mut self, region: RegionId, bytes: &'m [u8]) {
+        let len = bytes.len().min(REGION_BYTES_MAX);
+        self.regions[region.number()] = Region::Read(&bytes[..len]);
+    }
+
+    /// As [`with_write`](Memory::with_write), where the memory is.
+    #[inline]
+    pub fn put_write(&mut self, region: RegionId, bytes: &'m mut [u8]) {
         let len = bytes.len().min(REGION_BYTES_MAX);
         self.regions[region.number()] = Region::Write(&mut bytes[..len]);
-        self
     }
 
     /// The address of a byte of a region.

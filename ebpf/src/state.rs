@@ -73,13 +73,35 @@ impl State {
         kind: EntryKind,
         instruction_budget: u64,
     ) -> Option<State> {
-        let entry = verified.entry(kind)?;
-        let r1 = Memory::address(RegionId::Context, 0);
-        let state = State::start(&verified.program(), entry, r1, 0, instruction_budget);
-        Some(State {
-            proof: verified.id(),
-            ..state
-        })
+        let mut state = State::start(&verified.program(), 0, 0, 0, 0);
+        state
+            .restart_verified(verified, kind, instruction_budget)
+            .then_some(state)
+    }
+
+    /// Makes of any state the one that [`start_verified`](State::start_verified) gives; false, and
+    /// nothing is changed, if there is no such entry. What has its place need not be copied there.
+    #[must_use]
+    pub fn restart_verified(
+        &mut self,
+        verified: &Verified,
+        kind: EntryKind,
+        instruction_budget: u64,
+    ) -> bool {
+        let Some(entry) = verified.entry(kind) else {
+            return false;
+        };
+        self.r = [0; 16];
+        self.r[1] = Memory::address(RegionId::Context, 0);
+        self.r[10] = STACK_TOP;
+        self.frames = [Frame::default(); FRAMES_MAX - 1];
+        self.budget = instruction_budget;
+        self.left = instruction_budget;
+        self.pc = entry;
+        self.depth = 0;
+        self.phase = Phase::Fresh;
+        self.proof = verified.id();
+        true
     }
 
     /// The proof of the program that it was started for; [`ProofId::NONE`] without one.

@@ -12,7 +12,7 @@
 //!   the program is [refused](Refusal), in plain words.
 //!
 //! [`Verifier`] has the memory and takes the steps; it neither allocates nor recurs, and ends
-//! after [`STEPS_MAX`](crate::limits::STEPS_MAX) instructions at the latest. Loops need no bound:
+//! after the work of [`WORK_MAX`](crate::limits::WORK_MAX) instructions at the latest. Loops need no bound:
 //! the meter stops them. What comes out is a [`Verified`], which holds code and proof together.
 //!
 //! # What a proof rests on

@@ -398,6 +398,29 @@ fn a_host_without_a_helper_is_no_surprise() {
     assert_eq!(compiled.name(), "jit");
 }
 
+/// Loops that share a head, which might all have a copy of it: they need no more memory than the large
+/// board gives to a program.
+#[test]
+fn loops_without_number_fit() {
+    let head = "again: add r1, 1\nadd r2, 3\nadd r3, 5\nadd r4, 7\njgt r1, 1000, +3000\n";
+    let body = "jeq r1, 7, +1\nja again\n".repeat(1900);
+    let text = format!("{head}{body}exit").replace("ja again", "ja AGAIN");
+    // Labels are for people; here is where each jump leads.
+    let mut slots = Vec::new();
+    for line in text.replace("again: ", "").lines() {
+        let back = -(slots.len() as i32) - 1;
+        let line = line
+            .replace("AGAIN", &back.to_string())
+            .replace("+3000", "+3800");
+        slots.extend(asm::assemble(&line).expect("it assembles"));
+    }
+    let checked = check(&slots, &[0], &[]).expect("it passes");
+    let program = Program::new(&slots, &checked, scratch(0));
+    let mut store = jit::store(112 * 1024);
+    let made = store.compile(&program, &AccessPlan::all_guarded(), Isolation::Shared);
+    assert!(made.is_ok(), "{made:?}");
+}
+
 #[test]
 fn what_cannot_be_compiled_is_refused() {
     let checked = check(&[0x95; 3], &[0], &[]).expect("it passes");

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use ebpf::limits::{KEPT_MAX, STEPS_MAX};
+use ebpf::limits::{KEPT_MAX, WORK_MAX};
 use ebpf::verifier::{
     ContextLayout, ContextPointer, Environment, Kept, Progress, Refusal, RefusalKind, Verified,
     Verifier,
@@ -187,6 +187,18 @@ fn calls(count: usize) -> String {
         + "jlt r0, 9, l\nexit"
 }
 
+/// A long function of places where ways meet, looked at for each of its calls with a full stack.
+fn meetings() -> String {
+    let cell = |index: usize| format!("stxdw [r10-{}], r7\nadd r7, 1\n", index * 8);
+    let cells: String = (1..59).map(cell).collect();
+    let calls = "mov r1, r6\nmov r2, r8\ncall local f\n".repeat(60);
+    let body: String = (0..3600).map(|it| format!("jeq r3, {it}, +0\n")).collect();
+    format!(
+        "mov r6, r1\nldxw r7, [r1+40]\nmov r8, 0\n{cells}l: add r8, 1\n{calls}jlt r8, 1000, l\n\
+         exit\nf: mov r0, 0\nldxw r3, [r1+40]\n{body}exit"
+    )
+}
+
 #[test]
 fn steps_are_in_proportion_to_slots() {
     let straight = prove("straight", &straight());
@@ -226,7 +238,12 @@ fn what_takes_too_long_is_refused_by_name() {
     let cost = prove("many calls", &calls(60));
     let refusal = cost.result.expect_err("it takes too long");
     assert_eq!(refusal.why, RefusalKind::TooManySteps);
-    assert!(cost.turns >= STEPS_MAX / TURN);
+    assert!(cost.turns >= WORK_MAX / (2 * TURN));
+    // Instructions at which much must be joined count for more.
+    let cost = prove("meetings", &meetings());
+    let refusal = cost.result.expect_err("it takes too long");
+    assert_eq!(refusal.why, RefusalKind::TooManySteps);
+    assert!(cost.turns <= 2 * WORK_MAX / TURN, "{} turns", cost.turns);
 }
 
 #[test]

@@ -271,6 +271,12 @@ const RULES: &[Rule] = &[
         "mov r1, 0; lddw r2, scratch+0; mov r3, 8; call 16; mov r0, 0; exit",
         "ldxdw r2, [r1+8]; mov r1, 0; mov r3, 8; call 16; mov r0, 0; exit",
         3, Why::BufferRegion { argument: 2, region: RegionId::Reply }),
+    Rule("nor in a loop, where all that was kept on the stack is lost behind it", Call,
+        "stxdw [r10-8], r1; mov r6, 4; lddw r2, scratch+0; again: ldxdw r1, [r10-8]; mov r1, 0; \
+         lddw r2, scratch+0; mov r3, 8; call 16; add r6, -1; jne r6, 0, again; mov r0, 0; exit",
+        "stxdw [r10-8], r1; mov r6, 4; again: ldxdw r1, [r10-8]; ldxdw r2, [r1+8]; mov r1, 0; \
+         mov r3, 8; call 16; add r6, -1; jne r6, 0, again; mov r0, 0; exit",
+        6, Why::BufferRegion { argument: 2, region: RegionId::Reply }),
     Rule("the context is not copied: there are addresses in it", Call,
         "ldxdw r2, [r1]; ldxdw r1, [r1+8]; mov r3, 64; call 17; mov r0, 0; exit",
         "mov r2, r1; ldxdw r1, [r1+8]; mov r3, 64; call 17; mov r0, 0; exit",
@@ -287,6 +293,14 @@ const RULES: &[Rule] = &[
         "stdw [r10-8], 1; mov r2, r10; add r2, -8; ldxdw r1, [r1+8]; mov r3, 8; call 17; mov r0, 0; exit",
         "mov r2, r10; add r2, -8; ldxdw r1, [r1+8]; mov r3, 8; call 17; mov r0, 0; exit",
         4, Why::StackNotWritten { offset: -8 }),
+    Rule("a helper that may find nothing to read has not written", Call,
+        "stdw [r10-8], 5; ldxw r6, [r1+40]; and r6, 16; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; mov r1, r10; add r1, -16; mov r2, r0; add r2, r6; mov r3, 8; call 17; \
+         ldxdw r0, [r10-16]; out: mov r0, 0; exit",
+        "stdw [r10-8], 5; ldxw r6, [r1+40]; and r6, 32; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; mov r1, r10; add r1, -16; mov r2, r0; add r2, r6; mov r3, 8; call 17; \
+         ldxdw r0, [r10-16]; out: mov r0, 0; exit",
+        15, Why::StackNotWritten { offset: -16 }),
     Rule("and are no addresses, but in a vector", Call,
         "stxdw [r10-8], r1; stdw [r10-16], 0; stdw [r10-24], 0; mov r1, r10; add r1, -24; mov r2, 1; \
          call 18; mov r0, 0; exit",
@@ -344,6 +358,16 @@ const RULES: &[Rule] = &[
         "stdw [r10-8], 5; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; mov r6, r0; lddw r1, map 1; \
          mov r2, r10; add r2, -8; call 1; jne r6, 0, +2; mov r0, 0; exit; ldxdw r0, [r0]; exit",
         15, Why::MaybeNull),
+    Rule("a number that is as far from nothing as an address from its value tells nothing of null", Call,
+        "stdw [r10-8], 5; ldxw r7, [r1+40]; ldxw r9, [r1+44]; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; jeq r9, 0, other; mov r6, r0; mov r8, r7; add r6, r8; jne r8, 0, out; ja both; \
+         other: lddw r1, map 1; mov r2, r10; add r2, -8; call 1; mov r6, r0; mov r8, r0; \
+         both: jeq r6, 0, out; ldxdw r0, [r6]; out: mov r0, 0; exit",
+        "stdw [r10-8], 5; ldxw r7, [r1+40]; ldxw r9, [r1+44]; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; \
+         jeq r0, 0, out; jeq r9, 0, other; mov r6, r0; mov r8, r7; add r6, r8; jne r8, 0, out; ja both; \
+         other: lddw r1, map 1; mov r2, r10; add r2, -8; call 1; mov r6, r0; mov r8, r0; \
+         both: jeq r6, 0, out; ldxdw r0, [r8]; out: mov r0, 0; exit",
+        23, Why::MaybeNull),
     Rule("null is null on the other way", Call,
         "stdw [r10-8], 5; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r0, 1; out: exit",
         "stdw [r10-8], 5; lddw r1, map 1; mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r6, r0; out: exit",

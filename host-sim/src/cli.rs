@@ -132,7 +132,7 @@ pub struct ServeArgs {
     pub qemu: Option<PathBuf>,
 
     /// Address and port of this machine to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7117", value_parser = listen)]
     pub listen: SocketAddr,
 
     /// Attach the agent to this TAP interface instead of listening here (needs the right to open
@@ -162,6 +162,15 @@ pub struct ServeArgs {
     /// Time added to each read of the model.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration::parse)]
     pub drive_latency: Duration,
+
+    /// Let the drive warm up under load: at 70 °C it warns, and gets half the commands until it is
+    /// cooler. `outboard stats` shows it.
+    #[arg(long)]
+    pub heat: bool,
+
+    /// Show the drive's activity LED on standard error, where that is a terminal.
+    #[arg(long)]
+    pub led: bool,
 
     /// How programs are run.
     #[command(flatten)]
@@ -535,7 +544,7 @@ pub struct WireBenchArgs {
     pub output: BenchOutput,
 
     /// Time to measure each case for, on each side.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = measured)]
     pub time: Duration,
 
     /// Delay added to each round trip, half in each direction; the rivals, which have none, are
@@ -552,12 +561,26 @@ pub struct EngineBenchArgs {
     pub output: BenchOutput,
 
     /// Time to race over each workload, all together.
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = measured)]
     pub time: Duration,
 
     /// Other data and keys.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// An address to listen on. Names are not looked up.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let wrong = |_| "give an address in numbers and a port, such as 127.0.0.1:7117".to_string();
+    text.parse().map_err(wrong)
+}
+
+/// How long something is measured.
+fn measured(text: &str) -> Result<Duration, String> {
+    match duration::parse(text) {
+        Ok(Duration::ZERO) => Err("nothing can be measured in no time".to_string()),
+        other => other.map_err(|error| error.to_string()),
+    }
 }
 
 /// An address that a host can have, and the length of its network's prefix.
@@ -629,6 +652,26 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_would_be_right() {
+        for (line, remedy) in [
+            (
+                "host-sim serve --disk d --listen localhost",
+                "127.0.0.1:7117",
+            ),
+            (
+                "host-sim serve --disk d --listen 127.0.0.1",
+                "127.0.0.1:7117",
+            ),
+            ("host-sim bench wire --time 0", "in no time"),
+            ("host-sim bench engine --time 0s", "in no time"),
+            ("host-sim bench engine --time 1", "give a unit"),
+        ] {
+            let said = parse(line).unwrap_err().to_string();
+            assert!(said.contains(remedy), "{line}: {said}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use nvme_model::model::{ModelConfig, ModelDevice, Step};
+use nvme_model::model::{ModelConfig, ModelDevice, Sideband, Step};
 use nvme_model::seam::Device;
 
 use crate::simulator::SimulatorError;
@@ -30,6 +30,9 @@ pub trait Drive: Device {
 
     /// Why it is gone for good, as a sentence with the remedy.
     fn lost(&mut self) -> Option<String>;
+
+    /// How a board reaches it beside the bus, where it can: PERST#, and what it says of its health.
+    fn sideband(&self) -> Option<Sideband>;
 }
 
 /// What a drive is made of.
@@ -70,6 +73,10 @@ impl Drive for ModelDevice {
 
     fn lost(&mut self) -> Option<String> {
         None
+    }
+
+    fn sideband(&self) -> Option<Sideband> {
+        Some(ModelDevice::sideband(self))
     }
 }
 

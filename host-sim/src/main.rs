@@ -8,7 +8,7 @@ use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit, OnArg};
 use host_sim::demo::on_board::{BoardWorld, boot_for};
 use host_sim::demo::simulated::SimulatedWorld;
 use host_sim::interrupt::Interrupt;
-use host_sim::{bench, board, demo, serve};
+use host_sim::{bare_metal, bench, demo, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     };
     let mut out = stdout();
     let ended = match cli.command {
-        Command::Board(args) => board::command(&args, &interrupt, &mut out)
+        Command::Board(args) => bare_metal::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
         Command::Demo(args) if args.on == OnArg::Board => boot_for(&args)
             .map_err(|sentence| (Exit::Failed, sentence))

@@ -17,9 +17,12 @@ use dpu_firmware::limits::LARGE;
 use dpu_firmware::net::{Addresses, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig, Turn};
 use nvme_model::driver::{DriverConfig, DriverState, FailReason};
-use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfig, OpenError};
+use nvme_model::model::{
+    FileStore, FileStoreOptions, ModelConfig, NamespaceConfig, OpenError, Thermal,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::board::{Led, SimulatedBoard};
 use crate::cli::{Exit, NvmeArg, ServeArgs};
 use crate::clock::Clock;
 use crate::drive::{Drive, DriveConfig};
@@ -76,9 +79,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// Only the model's reads can be made slower.
-    #[error("--drive-latency is for the model; leave it out, or use --nvme model")]
-    NoLatency,
+    /// Something that only the model can.
+    #[error("{0} is for the model; leave it out, or use --nvme model")]
+    ModelOnly(&'static str),
     /// The drive is gone.
     #[error("{0}")]
     Lost(String),
@@ -139,13 +142,18 @@ fn model(args: &ServeArgs) -> Result<ModelConfig, ServeError> {
     Ok(ModelConfig {
         namespaces: files(args).map(open).collect::<Result<_, _>>()?,
         read_latency_us: args.drive_latency.as_micros() as u64,
+        thermal: args.heat.then(Thermal::default),
         ..ModelConfig::default()
     })
 }
 
 fn qemu(args: &ServeArgs) -> Result<QemuConfig, ServeError> {
-    if !args.drive_latency.is_zero() {
-        return Err(ServeError::NoLatency);
+    let model_only = [
+        ("--drive-latency", !args.drive_latency.is_zero()),
+        ("--heat", args.heat),
+    ];
+    if let Some((option, _)) = model_only.into_iter().find(|(_, given)| *given) {
+        return Err(ServeError::ModelOnly(option));
     }
     let namespace = |(path, block_bytes): (&Path, u32)| QemuNamespace {
         path: path.into(),
@@ -173,6 +181,8 @@ pub(crate) trait Machine {
     fn shut_down(&mut self, now_us: u64);
     /// Where the driver is.
     fn drive(&self) -> DriverState;
+    /// The activity LED.
+    fn led(&mut self) -> &mut Led;
     /// Why the drive is gone for good, as a sentence with the remedy.
     fn lost(&mut self) -> Option<String>;
 }
@@ -239,6 +249,10 @@ impl<D: Drive> Machine for Relayed<D> {
         self.simulator.drive_state()
     }
 
+    fn led(&mut self) -> &mut Led {
+        &mut self.simulator.agent().board_mut().led
+    }
+
     fn lost(&mut self) -> Option<String> {
         self.simulator.drive().lost()
     }
@@ -267,7 +281,7 @@ fn over_relay(
 
 /// The agent on a TAP interface.
 struct Tapped<D: Drive> {
-    agent: Agent<D, Tap>,
+    agent: Agent<D, Tap, SimulatedBoard>,
 }
 
 impl<D: Drive> Machine for Tapped<D> {
@@ -316,6 +330,10 @@ impl<D: Drive> Machine for Tapped<D> {
         self.agent.driver().state()
     }
 
+    fn led(&mut self) -> &mut Led {
+        &mut self.agent.board_mut().led
+    }
+
     fn lost(&mut self) -> Option<String> {
         self.agent.device_mut().lost()
     }
@@ -357,7 +375,8 @@ fn over_tap(
         execution: args.execution.config(),
         board: "host-sim",
     };
-    let agent = Agent::new(device, net, config).map_err(ServeError::Agent)?;
+    let board = SimulatedBoard::new(device.sideband());
+    let agent = Agent::on_board(device, net, board, config).map_err(ServeError::Agent)?;
     let address = format!("{}:{AGENT_PORT}", args.tap_address.address);
     run(args, &mut Tapped { agent }, &address, interrupt, out)
 }
@@ -376,7 +395,11 @@ fn run(
         .map_err(ServeError::Print)?;
     eprintln!("host-sim: {}", args.execution.config());
     eprintln!("host-sim: serving at {address}; Ctrl-C ends it");
+    if args.led {
+        machine.led().show();
+    }
     turn_until(machine, &clock, interrupt)?;
+    machine.led().hide();
     finish(machine, &clock)
 }
 

@@ -8,6 +8,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dpu_firmware::board::Board;
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, Ipv4Address, Net, NetConfig, PacketDevice};
@@ -15,6 +16,7 @@ use dpu_firmware::{Agent, AgentConfig, StartError, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
 use nvme_model::model::{ModelConfig, ModelDevice, ModelError};
 
+use crate::board::SimulatedBoard;
 use crate::drive::{Drive, DriveConfig};
 use crate::qemu::QemuError;
 use crate::wire::{WireConfig, WireEnd, wire};
@@ -33,7 +35,7 @@ pub const AGENT_PORT: u16 = 7117;
 const POLL_SLEEP_US: u64 = 50;
 
 /// The agent of a machine like this.
-pub type SimulatedAgent<D = ModelDevice> = Agent<D, WireEnd>;
+pub type SimulatedAgent<D = ModelDevice> = Agent<D, WireEnd, SimulatedBoard>;
 
 /// What a simulated machine is made of.
 #[derive(Debug)]
@@ -150,9 +152,11 @@ impl<D: Drive> Simulator<D> {
                 seed: seed ^ 0x0066_6172,
             },
         );
-        let agent = Agent::new(
+        let board = SimulatedBoard::new(device.sideband());
+        let agent = Agent::on_board(
             device,
             near,
+            board,
             AgentConfig {
                 limits,
                 driver,
@@ -241,14 +245,14 @@ const fn has_noise(wire: &WireConfig) -> bool {
 }
 
 /// Whether the drive has completed what the driver has not yet reaped.
-pub(crate) fn has_completions<D: Drive, N: PacketDevice>(agent: &Agent<D, N>) -> bool {
+pub(crate) fn has_completions<D: Drive, N: PacketDevice, B: Board>(agent: &Agent<D, N, B>) -> bool {
     let driver = agent.driver();
     driver.device().has_completed(driver.in_flight())
 }
 
 /// When to look for completions that nothing announces.
-pub(crate) fn look_again_at<D: Drive, N: PacketDevice>(
-    agent: &Agent<D, N>,
+pub(crate) fn look_again_at<D: Drive, N: PacketDevice, B: Board>(
+    agent: &Agent<D, N, B>,
     now_us: u64,
 ) -> Option<u64> {
     let polls = D::POLLED && agent.driver().in_flight() > 0;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use client::{Budgets, Client, Config, linker};
-use host_sim::board::{BoardMachine, MachineConfig, MachineError};
+use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
 use programs::chase::{self, ChaseArgs, ChaseReply};
 use programs::tally::{TallyArgs, TallyReply};
 use rustix::process::{Pid, Signal, kill_process};
@@ -189,11 +189,15 @@ fn a_bad_end_is_told_with_its_place() {
         (
             "panic",
             101,
-            &["src/provoke.rs", "provoked", "outboard_qemu_virt::main"][..],
+            &["src/provoke.rs", "provoked", "rust_entry"][..],
         ),
-        ("fault", 102, &["data abort", "FAR 0x7f00000008", "provoke"]),
+        (
+            "fault",
+            102,
+            &["data abort", "FAR 0x7f00000008", "rust_entry"],
+        ),
         ("stack", 102, &["the stack is full", "dig"]),
-        ("heap", 101, &["the heap is closed", "provoke"]),
+        ("heap", 101, &["the heap is closed", "rust_entry"]),
     ] {
         let mut machine = BoardMachine::start(&MachineConfig {
             options: vec![format!("provoke={way}")],

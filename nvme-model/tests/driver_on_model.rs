@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use nvme_model::driver::{
     Completion, Driver, DriverConfig, DriverState, Error, FailReason, Lba, NamespaceId, Operation,
-    Rejected, Wake, block_on, block_until_running,
+    OutsideReset, Rejected, Wake, block_on, block_until_running,
 };
 use nvme_model::memory::{Page, PagePool, Transfer};
 use nvme_model::model::{
@@ -621,6 +621,70 @@ fn a_reset_that_sticks_keeps_the_memory() {
         DriverState::Failed(FailReason::ResetStuck)
     );
     assert_eq!(world.pool.total() - world.pool.free(), 1);
+}
+
+/// Works on while somebody pulses PERST# when the driver asks for it; how often that was.
+fn work_with_help(world: &mut World, submissions: usize) -> u64 {
+    let side = world.driver.device_mut().sideband();
+    for _ in 0..submissions {
+        world.submit();
+        for _ in 0..4 {
+            world.turn();
+            if !matches!(world.driver.state(), DriverState::AwaitingReset(_)) {
+                continue;
+            }
+            let lent = world.pool.total() - world.pool.free();
+            side.set_perst(true);
+            world.turn();
+            side.set_perst(false);
+            world.turn();
+            let still = world.pool.total() - world.pool.free();
+            assert_eq!(lent, still, "no page comes back before RDY = 0 was seen");
+            world.driver.restart(world.now_us);
+        }
+    }
+    side.perst_pulses()
+}
+
+#[test]
+fn perst_costs_nothing_but_time() {
+    let mut pulses = 0;
+    for seed in 0..12 {
+        let mut world = World::running(
+            ModelConfig {
+                read_latency_us: 60,
+                write_latency_us: 90,
+                jitter_us: 50,
+                ready_timeout_500ms: 1,
+                ..config()
+            },
+            seed,
+        );
+        world.driver.set_outside_reset(OutsideReset::Ready);
+        for _ in 0..4 {
+            let nth = 1 + world.dice.roll(100);
+            let faults = world.driver.device_mut().faults_mut();
+            if seed % 2 == 0 {
+                faults.add(Commands::Io, When::Nth(nth), Fault::Gone);
+            } else {
+                faults.add(Commands::Io, When::Nth(nth), Fault::Fatal);
+                faults.stuck_ready = true;
+            }
+            work_with_help(&mut world, 300);
+        }
+        pulses += work_with_help(&mut world, 600);
+        world.driver.device_mut().faults_mut().clear();
+        world.drain();
+        // What was interrupted twice ends, and its outcome is not known; nothing else may.
+        let unknown = |error: &Error| *error == Error::Unknown;
+        assert!(world.errors.iter().all(unknown), "{:?}", world.errors);
+        assert_eq!(world.driver.state(), DriverState::Running);
+        assert_eq!(world.driver.counters().pages_quarantined, 0);
+        assert_eq!(world.pool.free(), world.pool.total());
+        assert_eq!(world.driver.device_mut().dma_violations(), 0);
+        assert!(world.reads_checked > 0);
+    }
+    assert!(pulses > 12, "{pulses}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ mod maps;
 mod program;
 
 pub use info::{
-    Counter, InfoReply, InfoRequest, Limits, NamespaceSummary, Pool, StatsReply, StatsRequest,
+    Counter, DriveHealth, DriveState, HealthSource, InfoReply, InfoRequest, Limits,
+    ManagementState, NamespaceSummary, Pool, StatsReply, StatsRequest,
 };
 pub use io::{
     CancelRequest, CloseRequest, FlushReply, FlushRequest, OpenReply, OpenRequest, ReadRequest,

@@ -92,6 +92,14 @@ proptest! {
             uptime_us: big,
             counters: heapless::Vec::from_slice(&vec![counter; count]).unwrap(),
             pools: heapless::Vec::from_slice(&vec![pool; count]).unwrap(),
+            drive: DriveHealth {
+                state: DriveState(small as u8), source: HealthSource(id as u8),
+                management: ManagementState(big as u8), warnings: id as u8,
+                temperature_celsius: (id & 1 == 0).then_some(small as i16),
+                used_percent: (id & 2 == 0).then_some(big as u8),
+                spare_percent: (id & 4 == 0).then_some(id as u8),
+                age_us: (id & 8 == 0).then_some(big), throttled: id & 16 == 0,
+            },
         });
     }
 
@@ -193,6 +201,17 @@ fn the_greatest_messages_fit_in_a_body() {
         uptime_us: u64::MAX,
         counters: heapless::Vec::from_slice(&[counter; COUNTERS_MAX]).unwrap(),
         pools: heapless::Vec::from_slice(&[pool; POOLS_MAX]).unwrap(),
+        drive: DriveHealth {
+            state: DriveState(u8::MAX),
+            source: HealthSource(u8::MAX),
+            management: ManagementState(u8::MAX),
+            warnings: u8::MAX,
+            temperature_celsius: Some(i16::MIN),
+            used_percent: Some(u8::MAX),
+            spare_percent: Some(u8::MAX),
+            age_us: Some(u64::MAX),
+            throttled: true,
+        },
     };
     encode_body(&stats, &mut out).expect("stats");
 

@@ -5,12 +5,13 @@
 //! does not answer cost a few passes.
 
 use client::session::{Reply, Session, SubmitError, Ticket};
+use dpu_firmware::board::{Board, NoBoard};
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::Limits;
 use dpu_firmware::net::{Addresses, ConnectionId, Ipv4Address, Net, NetConfig};
 use dpu_firmware::{Agent, AgentConfig, Turn};
 use nvme_model::driver::{DriverConfig, DriverState};
-use nvme_model::model::{ModelConfig, ModelDevice};
+use nvme_model::model::{ModelConfig, ModelDevice, Sideband};
 use protocol::message::Request;
 use protocol::{Features, Status};
 
@@ -75,9 +76,9 @@ impl Random {
 }
 
 /// The machine.
-pub struct World {
+pub struct World<B: Board = NoBoard> {
     /// The agent, with its drive inside.
-    pub agent: Agent<ModelDevice, End>,
+    pub agent: Agent<ModelDevice, End, B>,
     /// The clients' side of the wire.
     pub far: Net<End>,
     /// The time, microseconds.
@@ -88,12 +89,29 @@ pub struct World {
 }
 
 impl World {
+    /// A machine with this drive and these pools, on a board without anything. The drive starts with the
+    /// first passes.
+    ///
+    /// # Panics
+    ///
+    /// If the drive or the agent cannot be made so.
+    pub fn new(model: ModelConfig, limits: Limits, seed: u64) -> World {
+        World::on_board(model, limits, seed, |_| NoBoard::default())
+    }
+}
+
+impl<B: Board> World<B> {
     /// A machine with this drive and these pools. The drive starts with the first passes.
     ///
     /// # Panics
     ///
     /// If the drive or the agent cannot be made so.
-    pub fn new(mut model: ModelConfig, limits: Limits, seed: u64) -> World {
+    pub fn on_board(
+        mut model: ModelConfig,
+        limits: Limits,
+        seed: u64,
+        board: impl FnOnce(&Sideband) -> B,
+    ) -> World<B> {
         model.arena_pages = limits.arena_pages() as u32;
         let device = ModelDevice::new(model).expect("a drive");
         let (near_end, far_end) = wire();
@@ -123,7 +141,8 @@ impl World {
             execution: ExecutionConfig::default(),
             board: "test",
         };
-        let agent = Agent::new(device, near, config).expect("an agent");
+        let board = board(&device.sideband());
+        let agent = Agent::on_board(device, near, board, config).expect("an agent");
         World {
             agent,
             far,
@@ -162,7 +181,7 @@ impl World {
     /// # Panics
     ///
     /// If the machine never comes to rest at an instant.
-    pub fn run(&mut self, until_us: u64, done: impl FnMut(&mut World) -> Progress) -> bool {
+    pub fn run(&mut self, until_us: u64, done: impl FnMut(&mut World<B>) -> Progress) -> bool {
         match self.run_at_most(SPIN_PASSES_MAX, until_us, done) {
             Ended::Done => true,
             Ended::Late => false,
@@ -175,7 +194,7 @@ impl World {
         &mut self,
         passes: u32,
         until_us: u64,
-        mut done: impl FnMut(&mut World) -> Progress,
+        mut done: impl FnMut(&mut World<B>) -> Progress,
     ) -> Ended {
         let mut quiet = 0;
         let mut spins = 0;
@@ -322,7 +341,7 @@ pub struct Peer {
 
 impl Peer {
     /// Carries bytes between session and stack. Whether any moved.
-    pub fn pump(&mut self, world: &mut World) -> bool {
+    pub fn pump<B: Board>(&mut self, world: &mut World<B>) -> bool {
         let mut moved = false;
         let sent = world.far.send(self.id, self.session.outgoing());
         self.session.advance(sent);
@@ -363,7 +382,12 @@ impl Peer {
     /// # Panics
     ///
     /// If it cannot be submitted or no reply comes.
-    pub fn ask<R: Request>(&mut self, world: &mut World, request: &R, payload: &[u8]) -> Reply {
+    pub fn ask<R: Request, B: Board>(
+        &mut self,
+        world: &mut World<B>,
+        request: &R,
+        payload: &[u8],
+    ) -> Reply {
         let ticket = self.submit(request, payload).expect("credit");
         let mut reply = None;
         let until_us = world.now_us + 120_000_000;
@@ -380,7 +404,12 @@ impl Peer {
     /// # Panics
     ///
     /// If it does not.
-    pub fn must<R: Request>(&mut self, world: &mut World, request: &R, payload: &[u8]) -> Reply {
+    pub fn must<R: Request, B: Board>(
+        &mut self,
+        world: &mut World<B>,
+        request: &R,
+        payload: &[u8],
+    ) -> Reply {
         let reply = self.ask(world, request, payload);
         assert_eq!(
             reply.status,

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn args(disk: &Path, listen: SocketAddr) -> ServeArgs {
     ServeArgs {
+        heat: false,
+        led: false,
         nvme: NvmeArg::Model,
         qemu: None,
         disk: disk.to_path_buf(),

@@ -150,7 +150,9 @@ fn of_guarded(room: &Room, offset: i16) -> String {
             "index arrays on the stack with an offset that went through dpu_clamp()".to_owned()
         }
         (_, Some(last)) => {
-            format!("to have it proved, use dpu_clamp(offset, {last}) where the offset is used")
+            format!(
+                "to have it proved, use dpu_clamp(offset, {last}) where the offset is used, or for an array's index dpu_clamp(i, the last one)"
+            )
         }
         (_, None) => "bound the offset before it is used, with dpu_clamp()".to_owned(),
     }

@@ -92,6 +92,71 @@ pub(crate) fn aside(detail: &ErrorBody) -> String {
             let diagnosis = diagnosis::diagnosis(unproved);
             format!(" (instruction {}: {diagnosis})", diagnosis.pc)
         }
+        ErrorBody::Errno(errno) => match errno_name(*errno) {
+            Some(name) => format!(" ({detail}, {name})"),
+            None => format!(" ({detail})"),
+        },
         some => format!(" ({})", harmless(&some.to_string())),
+    }
+}
+
+/// The name that `dpu.h` has for an error number, which a program returns negative.
+fn errno_name(errno: i32) -> Option<&'static str> {
+    Some(match errno.unsigned_abs() {
+        1 => "EPERM",
+        2 => "ENOENT",
+        5 => "EIO",
+        7 => "E2BIG",
+        9 => "EBADF",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        14 => "EFAULT",
+        16 => "EBUSY",
+        17 => "EEXIST",
+        22 => "EINVAL",
+        27 => "EFBIG",
+        28 => "ENOSPC",
+        30 => "EROFS",
+        33 => "EDOM",
+        34 => "ERANGE",
+        35 => "EDEADLK",
+        38 => "ENOSYS",
+        40 => "ELOOP",
+        61 => "ENODATA",
+        71 => "EPROTO",
+        74 => "EBADMSG",
+        75 => "EOVERFLOW",
+        90 => "EMSGSIZE",
+        95 => "ENOTSUP",
+        116 => "ESTALE",
+        117 => "EUCLEAN",
+        122 => "EDQUOT",
+        124 => "EMEDIUMTYPE",
+        125 => "ECANCELED",
+        126 => "ENOKEY",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_numbers_have_the_names_of_the_header() {
+        let header = include_str!("../../../programs/include/dpu.h");
+        let defined = header.lines().filter_map(|line| {
+            let (name, number) = line.strip_prefix("#define ")?.split_once(' ')?;
+            let number: i32 = number.parse().ok()?;
+            name.starts_with('E').then_some((name, number))
+        });
+        let defined: Vec<(&str, i32)> = defined.collect();
+        assert!(defined.len() >= 30, "{defined:?}");
+        for (name, number) in defined {
+            assert_eq!(errno_name(-number), Some(name));
+        }
+        assert_eq!(aside(&ErrorBody::Errno(-34)), " (errno 34, ERANGE)");
+        assert_eq!(aside(&ErrorBody::Errno(-4000)), " (errno 4000)");
     }
 }

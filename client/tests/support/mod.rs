@@ -396,6 +396,17 @@ impl FakeAgent {
                 }]
                 .into_iter()
                 .collect(),
+                drive: DriveHealth {
+                    state: DriveState::Running,
+                    source: HealthSource::Smart,
+                    warnings: 0b10,
+                    temperature_celsius: Some(71),
+                    used_percent: Some(3),
+                    spare_percent: Some(99),
+                    age_us: Some(4_200_000),
+                    throttled: true,
+                    ..DriveHealth::default()
+                },
             }),
             Kind::Close | Kind::Detach => ok(&Empty {}),
             _ => Err((Status::UnknownKind, ErrorBody::None)),

@@ -4,7 +4,7 @@
 use core::hint::select_unpredictable;
 
 use super::op::{At, Halt, Machine, Op, get, halt, next, set};
-use super::parts::{Choice, NONE, Part, Test};
+use super::parts::{Choice, NONE, Part, Test, run_before};
 use crate::fault::FaultKind;
 use crate::interpreter::is_short;
 use crate::limits::FRAMES_MAX;
@@ -32,39 +32,46 @@ unsafe fn perform<A: Part, const FROM: u8>(
     }
 }
 
-/// One part.
+/// One part; `TAKEN` says what is handed to it.
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn one<A: Part>(op: *const Op, m: *mut Machine, fuel: i64) -> At {
-    // SAFETY: the caller vouches for all of it; a part has an operation behind it.
-    unsafe {
-        if perform::<A, NONE>(op, m, 0).is_none() {
-            return A::refuse(op, m, fuel);
-        }
-        next(op.add(A::SLOTS), m, fuel)
-    }
-}
-
-/// Two parts; `FROM` says what of the first one's result is handed to the second.
-///
-/// # Safety
-/// As `Handler`.
-pub(super) unsafe fn two<A: Part, B: Part, const FROM: u8>(
+pub(super) unsafe fn one<A: Part, const TAKEN: u8>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
+    last: u64,
+) -> At {
+    // SAFETY: the caller vouches for all of it; a part has an operation behind it.
+    unsafe {
+        let Some(value) = perform::<A, TAKEN>(op, m, last) else {
+            return A::refuse(op, m, fuel);
+        };
+        next(op.add(A::SLOTS), m, fuel, value)
+    }
+}
+
+/// Two parts; `TAKEN` says what is handed to the first, `FROM` what of its result is handed to the
+/// second.
+///
+/// # Safety
+/// As `Handler`.
+pub(super) unsafe fn two<A: Part, B: Part, const TAKEN: u8, const FROM: u8>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+    last: u64,
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen both parts.
     unsafe {
-        let Some(value) = perform::<A, NONE>(op, m, 0) else {
+        let Some(value) = run_before::<A, B, TAKEN, FROM>(op, m, last) else {
             return A::refuse(op, m, fuel);
         };
         let second = op.add(A::SLOTS);
-        if perform::<B, FROM>(second, m, value).is_none() {
+        let Some(value) = perform::<B, FROM>(second, m, value) else {
             return B::refuse(second, m, fuel);
-        }
-        next(second.add(B::SLOTS), m, fuel)
+        };
+        next(second.add(B::SLOTS), m, fuel, value)
     }
 }
 
@@ -75,39 +82,50 @@ pub(super) const BACK: u8 = 1;
 /// Forth, and behind it lies a jump back, so that it ends a loop.
 pub(super) const LOOP_END: u8 = 2;
 
-/// A conditional jump.
+/// A conditional jump; `TAKEN` says what is handed to it.
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn branch<T: Test, const WAY: u8>(
+pub(super) unsafe fn branch<T: Test, const TAKEN: u8, const WAY: u8>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
+    last: u64,
 ) -> At {
     // SAFETY: the caller vouches for all of it.
     unsafe {
-        let holds = T::holds::<NONE>(op, m, 0);
-        part_ways::<WAY>(op, m, fuel, holds)
+        let target = target_of(op);
+        let holds = T::holds::<TAKEN>(op, m, last);
+        part_ways::<WAY>(op, m, fuel, last, target, holds)
     }
 }
 
-/// A part, and a conditional jump behind it.
+/// A part, and a conditional jump behind it; `TAKEN` says what is handed to the part, `FROM` what
+/// of its result to the jump.
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn then_branch<A: Part, T: Test, const FROM: u8, const WAY: u8>(
+pub(super) unsafe fn then_branch<
+    A: Part,
+    T: Test,
+    const TAKEN: u8,
+    const FROM: u8,
+    const WAY: u8,
+>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
+    last: u64,
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen both.
     unsafe {
-        let Some(value) = perform::<A, NONE>(op, m, 0) else {
+        let jump = op.add(A::SLOTS);
+        let target = target_of(jump);
+        let Some(value) = perform::<A, TAKEN>(op, m, last) else {
             return A::refuse(op, m, fuel);
         };
-        let jump = op.add(A::SLOTS);
         let holds = T::holds::<FROM>(jump, m, value);
-        part_ways::<WAY>(jump, m, fuel, holds)
+        part_ways::<WAY>(jump, m, fuel, value, target, holds)
     }
 }
 
@@ -119,14 +137,14 @@ pub(super) unsafe fn then_always<A: Part, const IS_BACK: bool>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
+    last: u64,
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen both.
     unsafe {
         if perform::<A, NONE>(op, m, 0).is_none() {
             return A::refuse(op, m, fuel);
         }
-        let behind = op.add(A::SLOTS);
-        jump::<IS_BACK>(behind, m, fuel, (*behind).imm as isize)
+        always::<IS_BACK>(op.add(A::SLOTS), m, fuel, last)
     }
 }
 
@@ -139,6 +157,7 @@ pub(super) unsafe fn choice_then_back<T: Test, M: Part>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
+    _last: u64,
 ) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the three slots, and that the
     // first goes back.
@@ -155,7 +174,7 @@ pub(super) unsafe fn choice_then_back<T: Test, M: Part>(
         if paid < 0 {
             return overdrawn(op.add(farther), m, fuel, target);
         }
-        next(target, m, paid)
+        next(target, m, paid, value)
     }
 }
 
@@ -164,34 +183,81 @@ pub(super) unsafe fn choice_then_back<T: Test, M: Part>(
 /// # Safety
 /// As `Handler`, and of a loop's end the decoder has seen the jump back.
 #[inline(always)]
-unsafe fn part_ways<const WAY: u8>(op: *const Op, m: *mut Machine, fuel: i64, holds: bool) -> At {
+unsafe fn part_ways<const WAY: u8>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+    last: u64,
+    target: *const Op,
+    holds: bool,
+) -> At {
     // SAFETY: the caller vouches for all of it.
     unsafe {
         if holds {
-            let distance = (*op).offset as isize;
             if WAY == BACK {
-                return jump::<true>(op, m, fuel, distance);
+                let distance = i64::from((*op).offset);
+                return jump::<true>(op, m, fuel, last, target, distance);
             }
-            return jump::<false>(op, m, fuel, distance);
+            return next(target, m, fuel, last);
         }
         let behind = op.add(1);
         if WAY == LOOP_END {
-            return jump::<true>(behind, m, fuel, (*behind).imm as isize);
+            return always::<true>(behind, m, fuel, last);
         }
-        next(behind, m, fuel)
+        next(behind, m, fuel, last)
     }
 }
 
-/// A jump that is always taken; its distance is in the immediate.
+/// Where a conditional jump leads. It is found out ahead of the condition, for behind a wrong
+/// guess every operation waits for it.
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn always<const IS_BACK: bool>(op: *const Op, m: *mut Machine, fuel: i64) -> At {
-    // SAFETY: the caller vouches for all of it.
-    unsafe { jump::<IS_BACK>(op, m, fuel, (*op).imm as isize) }
+#[inline(always)]
+unsafe fn target_of(op: *const Op) -> *const Op {
+    // SAFETY: the caller vouches for `op`; the decoder has seen the target.
+    ahead(unsafe { op.offset((*op).offset as isize + 1) })
 }
 
-/// Goes `distance` slots from the next one, as the meter has it: pay first.
+/// The same pointer, which the compiler works out here and not where it is needed. It must not
+/// know that the next operation is near, or it makes a conditional move of the jump.
+#[inline(always)]
+fn ahead(pointer: *const Op) -> *const Op {
+    #[cfg(tail_calls)]
+    {
+        let mut known = pointer;
+        // SAFETY: there is no instruction in it; it touches neither memory, stack nor flags.
+        unsafe {
+            core::arch::asm!("/* {0} */", inout(reg) known, options(nomem, nostack, preserves_flags));
+        }
+        known
+    }
+    #[cfg(not(tail_calls))]
+    pointer
+}
+
+/// A jump that is always taken; how many bytes away its target lies is in the immediate, and the
+/// source register is what is handed over there.
+///
+/// # Safety
+/// As `Handler`.
+#[inline(always)]
+pub(super) unsafe fn always<const IS_BACK: bool>(
+    op: *const Op,
+    m: *mut Machine,
+    fuel: i64,
+    _last: u64,
+) -> At {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let last = get(m, (*op).src);
+        let target = op.byte_offset((*op).imm as isize);
+        let distance = target.offset_from(op) as i64 - 1;
+        jump::<IS_BACK>(op, m, fuel, last, target, distance)
+    }
+}
+
+/// Goes to a slot, `distance` from the next one, as the meter has it: pay first.
 ///
 /// # Safety
 /// As `Handler`, and the decoder has seen the target.
@@ -200,20 +266,21 @@ unsafe fn jump<const IS_BACK: bool>(
     op: *const Op,
     m: *mut Machine,
     fuel: i64,
-    distance: isize,
+    last: u64,
+    target: *const Op,
+    distance: i64,
 ) -> At {
     // SAFETY: the caller vouches for all of it.
     unsafe {
-        let target = op.offset(distance + 1);
         if IS_BACK {
             // From s to t costs s - t + 1.
-            let paid = fuel + distance as i64;
+            let paid = fuel + distance;
             if paid < 0 {
                 return overdrawn(op, m, fuel, target);
             }
-            return next(target, m, paid);
+            return next(target, m, paid, last);
         }
-        next(target, m, fuel)
+        next(target, m, fuel, last)
     }
 }
 
@@ -240,7 +307,7 @@ unsafe fn overdrawn(op: *const Op, m: *mut Machine, fuel: i64, target: *const Op
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn call_local(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn call_local(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the callee, and `frames` has
     // a frame for each depth below `FRAMES_MAX - 1`.
     unsafe {
@@ -263,7 +330,7 @@ pub(super) unsafe fn call_local(op: *const Op, m: *mut Machine, fuel: i64) -> At
         if paid < 0 {
             return halt(target, m, paid, Halt::Slice);
         }
-        next(target, m, paid)
+        next(target, m, paid, 0)
     }
 }
 
@@ -271,7 +338,7 @@ pub(super) unsafe fn call_local(op: *const Op, m: *mut Machine, fuel: i64) -> At
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn exit(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn exit(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the depth is checked before a frame is read, and
     // the slot to go back to before it is gone to, since a frame may have been pushed elsewhere.
     unsafe {
@@ -293,7 +360,7 @@ pub(super) unsafe fn exit(op: *const Op, m: *mut Machine, fuel: i64) -> At {
         if frame.return_pc > (*m).slots {
             return halt(target, m, fuel, Halt::Fault(FaultKind::FellOff));
         }
-        next(target, m, fuel)
+        next(target, m, fuel, 0)
     }
 }
 
@@ -301,12 +368,12 @@ pub(super) unsafe fn exit(op: *const Op, m: *mut Machine, fuel: i64) -> At {
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn load_wide(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn load_wide(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
     unsafe {
         let (low, high) = ((*op).imm as u32, (*op.add(1)).imm as u32);
         set(m, (*op).dst, u64::from(low) | u64::from(high) << 32);
-        next(op.add(2), m, fuel)
+        next(op.add(2), m, fuel, 0)
     }
 }
 
@@ -314,12 +381,12 @@ pub(super) unsafe fn load_wide(op: *const Op, m: *mut Machine, fuel: i64) -> At 
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn load_scratch(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn load_scratch(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
     unsafe {
         let offset = u64::from((*op).imm as u32);
         set(m, (*op).dst, (*m).scratch_base.wrapping_add(offset));
-        next(op.add(2), m, fuel)
+        next(op.add(2), m, fuel, 0)
     }
 }
 
@@ -327,12 +394,12 @@ pub(super) unsafe fn load_scratch(op: *const Op, m: *mut Machine, fuel: i64) -> 
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn load_map(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn load_map(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
     unsafe {
         let index = MapIndex::new((*op).imm as u32);
         set(m, (*op).dst, index.map_or(0, MapIndex::handle));
-        next(op.add(2), m, fuel)
+        next(op.add(2), m, fuel, 0)
     }
 }
 
@@ -341,13 +408,13 @@ pub(super) unsafe fn load_map(op: *const Op, m: *mut Machine, fuel: i64) -> At {
 ///
 /// # Safety
 /// As `Handler`.
-pub(super) unsafe fn load_map_value(op: *const Op, m: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn load_map_value(op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
     // SAFETY: the caller vouches for all of it; the decoder has seen the second half.
     unsafe {
         let (index, offset) = (MapIndex::new((*op).imm as u32), (*op.add(1)).imm as u32);
         let address = index.map_or(0, |it| Memory::address(RegionId::Map(it), offset));
         set(m, (*op).dst, address);
-        next(op.add(2), m, fuel)
+        next(op.add(2), m, fuel, 0)
     }
 }
 
@@ -358,7 +425,7 @@ macro_rules! stops {
         ///
         /// # Safety
         /// As `Handler`.
-        pub(super) unsafe fn $name($op: *const Op, m: *mut Machine, fuel: i64) -> At {
+        pub(super) unsafe fn $name($op: *const Op, m: *mut Machine, fuel: i64, _last: u64) -> At {
             // SAFETY: the caller vouches for all of it.
             unsafe { halt($op, m, fuel, $why) }
         }

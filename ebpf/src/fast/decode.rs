@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::control;
+use super::handed::HandedOver;
 use super::op::{Handler, Op};
 use super::select::{self, Candidate, Reach, Way};
 use crate::access::{Access, AccessPlan, Allowed};
@@ -111,6 +112,7 @@ impl<'a> Decoded<'a> {
             program,
             plan,
             isolation,
+            handed: HandedOver::new(slots),
         };
         let mut has_proofs = false;
         for (pc, place) in (0..).zip(ops.iter_mut()) {
@@ -215,6 +217,7 @@ struct Decoder<'p, 'a> {
     program: &'p Program<'a>,
     plan: &'p AccessPlan,
     isolation: Isolation,
+    handed: HandedOver,
 }
 
 impl Decoder<'_, '_> {
@@ -320,14 +323,22 @@ impl Decoder<'_, '_> {
     /// Jumps, calls, returns.
     fn transfer(&self, pc: u32, slot: Slot, plain: Op) -> Result<Op, DecodeError> {
         let always = |distance: i32| {
-            self.target(pc, i64::from(distance))?;
+            let target = self.target(pc, i64::from(distance))?;
             let run: Handler = if distance < 0 {
                 control::always::<true>
             } else {
                 control::always::<false>
             };
-            let imm = distance;
-            Ok(Op { run, imm, ..plain })
+            // What it hands over where it leads.
+            let src = self.handed.register_at(target);
+            let imm = (distance + 1) * size_of::<Op>() as i32;
+            Ok(Op {
+                run,
+                dst: self.handed.register_at(pc + 1),
+                src,
+                imm,
+                ..plain
+            })
         };
         match slot.opcode() {
             op::JA => always(i32::from(slot.offset())),
@@ -335,9 +346,10 @@ impl Decoder<'_, '_> {
             op::CALL => Ok(self.call(pc, slot, plain)),
             op::EXIT => Ok(Op {
                 run: control::exit,
+                dst: self.handed.register_at(pc + 1),
                 ..plain
             }),
-            _ => match select::conditional(slot, self.way(pc, slot)) {
+            _ => match select::conditional(self.candidate(pc, slot)) {
                 Some(run) => {
                     self.target(pc, i64::from(slot.offset()))?;
                     Ok(Op { run, ..plain })
@@ -347,11 +359,11 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// Sees to it that a jump leads to a slot, or to the sentinel.
-    fn target(&self, pc: u32, distance: i64) -> Result<(), DecodeError> {
+    /// Where a jump leads: to a slot, or to the sentinel.
+    fn target(&self, pc: u32, distance: i64) -> Result<u32, DecodeError> {
         let target = i64::from(pc) + 1 + distance;
         if (0..=self.program.slots.len() as i64).contains(&target) {
-            Ok(())
+            Ok(target as u32)
         } else {
             Err(DecodeError::JumpOutside { pc })
         }
@@ -400,13 +412,18 @@ impl Decoder<'_, '_> {
         }
     }
 
+    fn candidate(&self, pc: u32, slot: Slot) -> Candidate {
+        Candidate {
+            slot,
+            handed: self.handed.at(pc),
+            reach: self.reach(pc, slot),
+            way: self.way(pc, slot),
+        }
+    }
+
     /// The function that does a slot and what lies behind it, if there is one.
     fn several_at(&self, pc: u32) -> Option<Handler> {
-        let candidate = |pc| {
-            let slot = self.slot(pc)?;
-            let (reach, way) = (self.reach(pc, slot), self.way(pc, slot));
-            Some(Candidate { slot, reach, way })
-        };
+        let candidate = |pc| Some(self.candidate(pc, self.slot(pc)?));
         let mut all = [candidate(pc)?; select::SEVERAL_MAX];
         let mut count = 1;
         for (place, pc) in all.iter_mut().zip(pc..).skip(1) {

@@ -8,7 +8,8 @@
 //!
 //! Where operations often follow each other, the first one's function does all of them and hands
 //! values over in a machine register; each further slot keeps its own operation for jumps that lead
-//! to it. `select.rs` lists them. A choice of two values, which compilers make a conditional jump
+//! to it. `select.rs` lists them. From one function to the next, the value that was written last goes
+//! along in a machine register as well; `handed.rs` finds out who may count on which. A choice of two values, which compilers make a conditional jump
 //! over a move, is done by a conditional move.
 //!
 //! Where addresses are masked ([`Isolation::Shared`]), of a proved load it is the value that is:
@@ -23,6 +24,7 @@
 
 mod control;
 mod decode;
+mod handed;
 mod op;
 mod parts;
 mod run;

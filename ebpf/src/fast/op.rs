@@ -11,7 +11,7 @@ use crate::state::Frame;
 /// # Safety
 /// The operation lies in a decoded program whose first is `machine.code`, and `machine` is wholly
 /// initialised: its region table is valid, and `frames` points to `FRAMES_MAX - 1` frames.
-pub(super) type Handler = unsafe fn(*const Op, *mut Machine, i64) -> At;
+pub(super) type Handler = unsafe fn(*const Op, *mut Machine, i64, u64) -> At;
 
 /// One slot of a program, ready to be executed: 16 bytes on 64-bit machines.
 ///
@@ -76,6 +76,8 @@ pub(super) struct Machine {
     /// What the budget holds beyond the fuel.
     pub(super) rest: u64,
     pub(super) halt: Halt,
+    /// What the last operation handed over; of use between those that no jump connects.
+    pub(super) last: u64,
 }
 
 /// The operation that is due, and the fuel that is left.
@@ -85,21 +87,22 @@ pub(super) struct At {
     pub(super) fuel: i64,
 }
 
-/// Executes what lies at `op`: by a jump where the compiler makes one of the call, else through
-/// the loop that called the handler.
+/// Executes what lies at `op`, and hands `last` over to it: by a jump where the compiler makes one
+/// of the call, else through the loop that called the handler.
 ///
 /// # Safety
 /// As [`Handler`].
 #[inline(always)]
-pub(super) unsafe fn next(op: *const Op, machine: *mut Machine, fuel: i64) -> At {
+pub(super) unsafe fn next(op: *const Op, machine: *mut Machine, fuel: i64, last: u64) -> At {
     #[cfg(tail_calls)]
     {
         // SAFETY: the caller vouches for `op` and `machine`.
-        unsafe { ((*op).run)(op, machine, fuel) }
+        unsafe { ((*op).run)(op, machine, fuel, last) }
     }
     #[cfg(not(tail_calls))]
     {
-        let _ = machine;
+        // SAFETY: the caller vouches for `machine`.
+        unsafe { (*machine).last = last };
         At { op, fuel }
     }
 }

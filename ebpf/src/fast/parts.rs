@@ -21,6 +21,11 @@ pub(super) const TO_DST: u8 = 1;
 /// The value of the source register is handed over.
 pub(super) const TO_SRC: u8 = 2;
 
+/// Both are the same register, whose value is handed over.
+pub(super) const TO_BOTH: u8 = TO_DST | TO_SRC;
+/// What is never handed over.
+const NEVER: u8 = u8::MAX;
+
 /// Part of a handler: one operation that goes on to the next, or several as one.
 pub(super) trait Part {
     /// Slots that it does.
@@ -35,8 +40,21 @@ pub(super) trait Part {
     /// Whether the result goes to the destination register of its last slot.
     const WRITES: bool;
 
+    /// Whether it loads.
+    const LOADS: bool = false;
+
     /// The registers whose values can be handed over to it.
     const READS: u8 = TO_DST | TO_SRC;
+
+    /// The slots in which it finds them.
+    const OPERANDS: usize = Self::SLOTS;
+
+    /// What is handed over if its result replaces the very value that is; then nobody else needs
+    /// that value.
+    const REPLACES: u8 = NEVER;
+
+    /// What is worth functions of their own if it is handed over to the first part of one.
+    const TAKES: u8 = NONE;
 
     /// Does it and gives the result. None if it may not; then nothing has happened.
     ///
@@ -123,8 +141,8 @@ operators! {
     Xor (true, false): |a, b| a ^ b, |a, b| a ^ b;
     Mov (false): |_a, b| b, |_a, b| b;
     Lsh (true, false): |a, b| a.wrapping_shl(b as u32), |a, b| a.wrapping_shl(b);
-    Rsh: |a, b| a.wrapping_shr(b as u32), |a, b| a.wrapping_shr(b);
-    Arsh: |a, b| (a as i64).wrapping_shr(b as u32) as u64, |a, b| (a as i32).wrapping_shr(b) as u32;
+    Rsh (true, false): |a, b| a.wrapping_shr(b as u32), |a, b| a.wrapping_shr(b);
+    Arsh (true, false): |a, b| (a as i64).wrapping_shr(b as u32) as u64, |a, b| (a as i32).wrapping_shr(b) as u32;
     Neg: |a, _b| a.wrapping_neg(), |a, _b| a.wrapping_neg();
     Div: |a, b| a.checked_div(b).unwrap_or(0), |a, b| a.checked_div(b).unwrap_or(0);
     Rem: |a, b| a.checked_rem(b).unwrap_or(a), |a, b| a.checked_rem(b).unwrap_or(a);
@@ -185,6 +203,12 @@ impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for Form<O, FULL,
     const TESTED: bool = O::TESTED;
     const READS: u8 =
         (if O::READS_DST { TO_DST } else { NONE }) | (if REGISTER { TO_SRC } else { NONE });
+    const REPLACES: u8 = if O::READS_DST { TO_DST } else { NEVER };
+    const TAKES: u8 = if REGISTER && !O::READS_DST {
+        TO_SRC
+    } else {
+        NONE
+    };
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
@@ -208,6 +232,7 @@ impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for OnCopy<Form<O
     const REFUSES: bool = false;
     const TESTED: bool = false;
     const READS: u8 = TO_DST | (if REGISTER { TO_SRC } else { NONE });
+    const TAKES: u8 = if REGISTER && !FULL { TO_DST } else { NONE };
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
@@ -234,6 +259,27 @@ impl<O: Operator, const FULL: bool, const REGISTER: bool> Part for OnCopy<Form<O
     }
 }
 
+/// Does a part and puts its result away, unless the part behind it replaces it at once: a value
+/// that nobody else sees is not stored.
+///
+/// # Safety
+/// As `Part::run`; what is `BETWEEN` the two is handed over indeed.
+#[inline(always)]
+pub(super) unsafe fn run_before<A: Part, B: Part, const FROM: u8, const BETWEEN: u8>(
+    op: *const Op,
+    m: *mut Machine,
+    handed: u64,
+) -> Option<u64> {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let value = A::run::<FROM>(op, m, handed)?;
+        if A::WRITES && (B::REFUSES || BETWEEN != B::REPLACES) {
+            set(m, (*op.add(A::SLOTS - 1)).dst, value);
+        }
+        Some(value)
+    }
+}
+
 /// Two parts as one, of which only the second may refuse. What of the first one's result is handed
 /// to the second is `BETWEEN`.
 pub(super) struct Then<A, B, const BETWEEN: u8>(PhantomData<(A, B)>);
@@ -243,14 +289,14 @@ impl<A: Part, B: Part, const BETWEEN: u8> Part for Then<A, B, BETWEEN> {
     const WRITES: bool = B::WRITES;
     const REFUSES: bool = B::REFUSES;
     const READS: u8 = A::READS;
+    const OPERANDS: usize = A::OPERANDS;
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
         const { assert!(A::WRITES && !A::REFUSES) };
         // SAFETY: the caller vouches for all of it; the decoder has seen the slots.
         unsafe {
-            let value = A::run::<FROM>(op, m, handed)?;
-            set(m, (*op.add(A::SLOTS - 1)).dst, value);
+            let value = run_before::<A, B, FROM, BETWEEN>(op, m, handed)?;
             B::run::<BETWEEN>(op.add(A::SLOTS), m, value)
         }
     }
@@ -291,6 +337,7 @@ impl<T: Test, M: Part> Part for Choice<T, M> {
     const SLOTS: usize = 2;
     const WRITES: bool = true;
     const REFUSES: bool = false;
+    const OPERANDS: usize = 1;
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {
@@ -452,7 +499,10 @@ pub(super) struct Load<C, const HOW: u8>(PhantomData<C>);
 
 impl<C: Cell, const HOW: u8> Part for Load<C, HOW> {
     const WRITES: bool = true;
+    const REFUSES: bool = !matches!(HOW, PROVED | PROVED_MASKED);
     const READS: u8 = TO_SRC;
+    const REPLACES: u8 = TO_BOTH;
+    const LOADS: bool = true;
 
     #[inline(always)]
     unsafe fn run<const FROM: u8>(op: *const Op, m: *mut Machine, handed: u64) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! Running what was decoded, as [`run`](crate::run) runs slots.
 #![allow(unsafe_code)] // It starts the handlers, for which it makes a machine that is whole.
 
-use super::Decoded;
 use super::op::{At, Halt, Machine};
+use super::{Decoded, handed};
 use crate::fault::{FaultKind, Outcome};
 use crate::helper_call::HelperCall;
 use crate::host::Host;
@@ -81,6 +81,7 @@ unsafe fn execute<H: Host>(
         scratch_base: decoded.scratch_base,
         rest: budget.rest,
         halt: Halt::Not,
+        last: handed::on_entry(decoded, state),
     };
     let mut at = At {
         op: code.wrapping_add(state.pc as usize),
@@ -91,7 +92,7 @@ unsafe fn execute<H: Host>(
         // slots, and handlers give nothing else unless they halt. The machine is whole: its table
         // was drawn from the memory, which nothing else has used since, and its frames are the
         // state's, which nothing else uses meanwhile.
-        at = unsafe { ((*at.op).run)(at.op, &raw mut machine, at.fuel) };
+        at = unsafe { ((*at.op).run)(at.op, &raw mut machine, at.fuel, machine.last) };
         let pc = (at.op.addr().wrapping_sub(code.addr())) / size_of::<super::Op>();
         match machine.halt {
             Halt::Not => {}

@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 use super::control::{
     BACK, FORTH, LOOP_END, branch, choice_then_back, one, then_always, then_branch, two,
 };
+use super::handed::NOTHING_HANDED;
 use super::op::Handler;
 use super::parts::*;
 use crate::isa::{self, Slot, alu, jmp, op};
@@ -22,10 +23,10 @@ pub(super) enum Reach {
 macro_rules! with_forms {
     ($operator:ty, $opcode:expr, $then:ident) => {
         match $opcode & 0x0f {
-            FORM_K32 => $then::<K32<$operator>>,
-            FORM_X32 => $then::<X32<$operator>>,
-            FORM_K64 => $then::<K64<$operator>>,
-            _ => $then::<X64<$operator>>,
+            FORM_K32 => $then::<K32<$operator>, NONE>,
+            FORM_X32 => $then::<X32<$operator>, NONE>,
+            FORM_K64 => $then::<K64<$operator>, NONE>,
+            _ => $then::<X64<$operator>, NONE>,
         }
     };
 }
@@ -66,13 +67,13 @@ pub(super) fn arithmetic(slot: Slot) -> Option<Handler> {
 /// A move from a register, plain or of a lower part whose sign is extended.
 fn moved(slot: Slot) -> Option<Handler> {
     Some(match (slot.class(), slot.offset()) {
-        (isa::ALU64, 0) => one::<X64<Mov>>,
-        (isa::ALU64, 8) => one::<X64<FromByte>>,
-        (isa::ALU64, 16) => one::<X64<FromHalf>>,
-        (isa::ALU64, 32) => one::<X64<FromWord>>,
-        (isa::ALU, 0) => one::<X32<Mov>>,
-        (isa::ALU, 8) => one::<X32<FromByte>>,
-        (isa::ALU, 16) => one::<X32<FromHalf>>,
+        (isa::ALU64, 0) => one::<X64<Mov>, NONE>,
+        (isa::ALU64, 8) => one::<X64<FromByte>, NONE>,
+        (isa::ALU64, 16) => one::<X64<FromHalf>, NONE>,
+        (isa::ALU64, 32) => one::<X64<FromWord>, NONE>,
+        (isa::ALU, 0) => one::<X32<Mov>, NONE>,
+        (isa::ALU, 8) => one::<X32<FromByte>, NONE>,
+        (isa::ALU, 16) => one::<X32<FromHalf>, NONE>,
         _ => return None,
     })
 }
@@ -80,12 +81,12 @@ fn moved(slot: Slot) -> Option<Handler> {
 /// A byte order (section 4.2).
 fn swapped(slot: Slot) -> Option<Handler> {
     Some(match (slot.opcode(), slot.imm()) {
-        (op::LE, 16) => one::<K64<Little16>>,
-        (op::LE, 32) => one::<K64<Little32>>,
-        (op::LE, 64) => one::<K64<Little64>>,
-        (op::BE | op::BSWAP, 16) => one::<K64<Swap16>>,
-        (op::BE | op::BSWAP, 32) => one::<K64<Swap32>>,
-        (op::BE | op::BSWAP, 64) => one::<K64<Swap64>>,
+        (op::LE, 16) => one::<K64<Little16>, NONE>,
+        (op::LE, 32) => one::<K64<Little32>, NONE>,
+        (op::LE, 64) => one::<K64<Little64>, NONE>,
+        (op::BE | op::BSWAP, 16) => one::<K64<Swap16>, NONE>,
+        (op::BE | op::BSWAP, 32) => one::<K64<Swap32>, NONE>,
+        (op::BE | op::BSWAP, 64) => one::<K64<Swap64>, NONE>,
         _ => return None,
     })
 }
@@ -102,25 +103,25 @@ pub(super) fn access(slot: Slot, reach: Reach) -> Option<Handler> {
 
 fn access_how<const HOW: u8>(slot: Slot) -> Option<Handler> {
     Some(match slot.opcode() {
-        op::LDXB => one::<Load<u8, HOW>>,
-        op::LDXH => one::<Load<u16, HOW>>,
-        op::LDXW => one::<Load<u32, HOW>>,
-        op::LDXDW => one::<Load<u64, HOW>>,
-        op::LDXSB => one::<Load<i8, HOW>>,
-        op::LDXSH => one::<Load<i16, HOW>>,
-        op::LDXSW => one::<Load<i32, HOW>>,
-        op::STB => one::<Store<u8, false, HOW>>,
-        op::STH => one::<Store<u16, false, HOW>>,
-        op::STW => one::<Store<u32, false, HOW>>,
-        op::STDW => one::<Store<u64, false, HOW>>,
-        op::STXB => one::<Store<u8, true, HOW>>,
-        op::STXH => one::<Store<u16, true, HOW>>,
-        op::STXW => one::<Store<u32, true, HOW>>,
-        op::STXDW => one::<Store<u64, true, HOW>>,
-        op::ATOMIC32 if HOW == GUARDED => one::<Atomic<u32, false>>,
-        op::ATOMIC32 => one::<Atomic<u32, true>>,
-        op::ATOMIC64 if HOW == GUARDED => one::<Atomic<u64, false>>,
-        op::ATOMIC64 => one::<Atomic<u64, true>>,
+        op::LDXB => one::<Load<u8, HOW>, NONE>,
+        op::LDXH => one::<Load<u16, HOW>, NONE>,
+        op::LDXW => one::<Load<u32, HOW>, NONE>,
+        op::LDXDW => one::<Load<u64, HOW>, NONE>,
+        op::LDXSB => one::<Load<i8, HOW>, NONE>,
+        op::LDXSH => one::<Load<i16, HOW>, NONE>,
+        op::LDXSW => one::<Load<i32, HOW>, NONE>,
+        op::STB => one::<Store<u8, false, HOW>, NONE>,
+        op::STH => one::<Store<u16, false, HOW>, NONE>,
+        op::STW => one::<Store<u32, false, HOW>, NONE>,
+        op::STDW => one::<Store<u64, false, HOW>, NONE>,
+        op::STXB => one::<Store<u8, true, HOW>, NONE>,
+        op::STXH => one::<Store<u16, true, HOW>, NONE>,
+        op::STXW => one::<Store<u32, true, HOW>, NONE>,
+        op::STXDW => one::<Store<u64, true, HOW>, NONE>,
+        op::ATOMIC32 if HOW == GUARDED => one::<Atomic<u32, false>, NONE>,
+        op::ATOMIC32 => one::<Atomic<u32, true>, NONE>,
+        op::ATOMIC64 if HOW == GUARDED => one::<Atomic<u64, false>, NONE>,
+        op::ATOMIC64 => one::<Atomic<u64, true>, NONE>,
         _ => return None,
     })
 }
@@ -157,18 +158,32 @@ fn with_test(opcode: u8, then: &impl WithTest) -> Option<Handler> {
 }
 
 /// The function for a conditional jump that goes its way. None where there is no such one.
-pub(super) fn conditional(slot: Slot, way: Way) -> Option<Handler> {
+pub(super) fn conditional(jump: Candidate) -> Option<Handler> {
     struct Alone(Way);
     impl WithTest for Alone {
         fn with<T: Test>(&self) -> Handler {
             match self.0 {
-                Way::Forth => branch::<T, FORTH>,
-                Way::Back => branch::<T, BACK>,
-                Way::LoopEnd => branch::<T, LOOP_END>,
+                Way::Forth => branch::<T, NONE, FORTH>,
+                Way::Back => branch::<T, NONE, BACK>,
+                Way::LoopEnd => branch::<T, NONE, LOOP_END>,
             }
         }
     }
-    with_test(slot.opcode(), &Alone(way))
+    struct Handed(Way);
+    impl WithTest for Handed {
+        fn with<T: Test>(&self) -> Handler {
+            match self.0 {
+                Way::Forth => branch::<T, TO_DST, FORTH>,
+                Way::Back => branch::<T, TO_DST, BACK>,
+                Way::LoopEnd => branch::<T, NONE, LOOP_END>,
+            }
+        }
+    }
+    let (opcode, is_handed) = (jump.slot.opcode(), jump.handed == jump.slot.dst());
+    let found = is_handed.then(|| with_common_test(opcode, &Handed(jump.way)));
+    found
+        .flatten()
+        .or_else(|| with_test(opcode, &Alone(jump.way)))
 }
 
 /// Where a conditional jump leads.
@@ -193,6 +208,8 @@ pub(super) fn always_goes_back(slot: Slot) -> Option<bool> {
 #[derive(Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) slot: Slot,
+    /// The register whose value is handed to the function that begins here, or none such.
+    pub(super) handed: u8,
     pub(super) reach: Reach,
     /// Of a conditional jump.
     pub(super) way: Way,
@@ -211,25 +228,31 @@ pub(super) fn several(all: &[Candidate]) -> Option<Handler> {
     choice(all)
         .or_else(|| scaled(all))
         .or_else(|| indexed(all))
+        .or_else(|| tested(all))
+        .or_else(|| counted(all))
+        .or_else(|| moved_on(all))
         .or_else(|| with_first_part(all, &Behind(all)))
 }
 
 /// A choice: a conditional jump over a move, or over a move and a jump to the same slot.
 fn choice(all: &[Candidate]) -> Option<Handler> {
-    struct Skipping(u8, bool);
+    struct Skipping(Candidate, bool);
     impl WithPart for Skipping {
         fn with<M: Part>(&self) -> Option<Handler> {
-            struct Over<M>(bool, PhantomData<M>);
+            struct Over<M>(bool, bool, PhantomData<M>);
             impl<M: Part> WithTest for Over<M> {
                 fn with<T: Test>(&self) -> Handler {
-                    if self.0 {
-                        choice_then_back::<T, M>
-                    } else {
-                        one::<Choice<T, M>>
+                    match (self.0, self.1) {
+                        (true, _) => choice_then_back::<T, M>,
+                        (false, true) => one::<Choice<T, M>, TO_DST>,
+                        (false, false) => one::<Choice<T, M>, NONE>,
                     }
                 }
             }
-            with_common_test(self.0, &Over(self.1, PhantomData::<M>))
+            let jump = self.0;
+            let is_handed = jump.handed == jump.slot.dst();
+            let over = Over(self.1, is_handed, PhantomData::<M>);
+            with_common_test(jump.slot.opcode(), &over)
         }
     }
     let [jump, moved, behind @ ..] = all else {
@@ -247,7 +270,7 @@ fn choice(all: &[Candidate]) -> Option<Handler> {
     if distance != 1 && !both_back {
         return None;
     }
-    let then = Skipping(jump.slot.opcode(), both_back);
+    let then = Skipping(*jump, both_back);
     match moved.slot.opcode() {
         op::MOV64_X if moved.slot.offset() == 0 => then.with::<X64<Mov>>(),
         op::MOV32_X if moved.slot.offset() == 0 => then.with::<X32<Mov>>(),
@@ -259,10 +282,15 @@ fn choice(all: &[Candidate]) -> Option<Handler> {
 /// A load from `base + (index << scale)`, as compilers put it together: `d = index; d <<= scale;
 /// e = base; e += d; r = *e`.
 fn scaled(all: &[Candidate]) -> Option<Handler> {
-    struct Scaled;
+    type Place = Then<OnCopy<K64<Lsh>>, OnCopy<X64<Add>>, TO_SRC>;
+    struct Scaled(bool);
     impl WithPart for Scaled {
         fn with<L: Part>(&self) -> Option<Handler> {
-            Some(two::<Then<OnCopy<K64<Lsh>>, OnCopy<X64<Add>>, TO_SRC>, L, TO_SRC>)
+            Some(if self.0 {
+                two::<Place, L, TO_DST, TO_SRC>
+            } else {
+                two::<Place, L, NONE, TO_SRC>
+            })
         }
     }
     let [index, scale, base, sum, load, ..] = all else {
@@ -274,46 +302,178 @@ fn scaled(all: &[Candidate]) -> Option<Handler> {
         && sum.slot.src() == scale.slot.dst()
         && load.slot.src() == sum.slot.dst();
     if is_scaled && is_sum && follow {
-        with_common_load(load.slot.opcode(), load.reach, &Scaled)
+        let is_handed = index.handed == index.slot.src();
+        with_common_load(load.slot.opcode(), load.reach, &Scaled(is_handed))
     } else {
         None
     }
 }
 
-/// A load from `base + index`, and a conditional jump on what was loaded: `d = base; d += index;
-/// r = *d; if r ...`.
+/// A load from `base + index`, and what is done with what was loaded: `d = base; d += index;
+/// r = *d`, and a conditional jump on `r`, or arithmetic with it where `r` is `d`.
 fn indexed(all: &[Candidate]) -> Option<Handler> {
-    struct Indexed(Candidate);
-    impl WithPart for Indexed {
-        fn with<L: Part>(&self) -> Option<Handler> {
-            let then = AndLoaded::<Then<OnCopy<X64<Add>>, L, TO_SRC>>(self.0.way, PhantomData);
-            with_common_test(self.0.slot.opcode(), &then)
-        }
-    }
-    let [base, sum, load, jump, ..] = all else {
+    let [base, sum, load, behind, ..] = all else {
         return None;
     };
     let is_sum = sum.slot.opcode() == op::ADD64_X && is_copy_for(base.slot, sum.slot);
-    let is_test = matches!(jump.slot.class(), isa::JMP | isa::JMP32);
-    let follow = load.slot.src() == sum.slot.dst() && jump.slot.dst() == load.slot.dst();
-    if is_sum && is_test && follow {
-        with_common_load(load.slot.opcode(), load.reach, &Indexed(*jump))
-    } else {
-        None
+    if !is_sum || load.slot.src() != sum.slot.dst() {
+        return None;
+    }
+    let (loaded, read_next) = (load.slot.dst(), behind.slot);
+    let is_handed = base.handed == sum.slot.src();
+    if matches!(read_next.class(), isa::JMP | isa::JMP32) {
+        let then = IndexedJump(is_handed, *behind);
+        if read_next.dst() != loaded {
+            return None;
+        }
+        return with_common_load(load.slot.opcode(), load.reach, &then);
+    }
+    let follows = loaded == load.slot.src() && read_next.src() == loaded;
+    if !follows || read_next.dst() == loaded {
+        return None;
+    }
+    with_common_load(
+        load.slot.opcode(),
+        load.reach,
+        &IndexedOperand(read_next.opcode()),
+    )
+}
+
+/// Behind an indexed load, a conditional jump; whether the index is handed over.
+struct IndexedJump(bool, Candidate);
+
+impl WithPart for IndexedJump {
+    fn with<L: Part>(&self) -> Option<Handler> {
+        struct AndIndexed<L>(bool, Way, PhantomData<L>);
+        impl<L: Part> WithTest for AndIndexed<L> {
+            fn with<T: Test>(&self) -> Handler {
+                type Indexed<L> = Then<OnCopy<X64<Add>>, L, TO_SRC>;
+                match (self.0, self.1) {
+                    (false, Way::Back) => then_branch::<Indexed<L>, T, NONE, TO_DST, BACK>,
+                    (false, _) => then_branch::<Indexed<L>, T, NONE, TO_DST, FORTH>,
+                    (true, Way::Back) => then_branch::<Indexed<L>, T, TO_SRC, TO_DST, BACK>,
+                    (true, _) => then_branch::<Indexed<L>, T, TO_SRC, TO_DST, FORTH>,
+                }
+            }
+        }
+        let then = AndIndexed(self.0, self.1.way, PhantomData::<L>);
+        with_common_test(self.1.slot.opcode(), &then)
     }
 }
 
-/// A load, behind which comes a conditional jump that reads what was loaded, and where it leads.
-struct AndLoaded<A>(Way, PhantomData<A>);
+/// Behind an indexed load to where the place was, arithmetic with what was loaded.
+struct IndexedOperand(u8);
 
-impl<A: Part> WithTest for AndLoaded<A> {
+impl WithPart for IndexedOperand {
+    fn with<L: Part>(&self) -> Option<Handler> {
+        type Indexed<L> = Then<OnCopy<X64<Add>>, L, TO_BOTH>;
+        Some(match self.0 {
+            op::ADD64_X => two::<Indexed<L>, X64<Add>, NONE, TO_SRC>,
+            op::OR64_X => two::<Indexed<L>, X64<Or>, NONE, TO_SRC>,
+            op::XOR64_X => two::<Indexed<L>, X64<Xor>, NONE, TO_SRC>,
+            _ => return None,
+        })
+    }
+}
+
+/// A conditional jump on a lower part with its sign, `d <<= n; d >>= n; if d ...`, or on a
+/// difference, `d = a; d += k; if d ...`; both in 32 bits.
+fn tested(all: &[Candidate]) -> Option<Handler> {
+    type Signed = Then<K32<Lsh>, K32<Arsh>, TO_DST>;
+    type Difference = OnCopy<K32<Add>>;
+    let [first, second, jump, ..] = all else {
+        return None;
+    };
+    if jump.slot.dst() != second.slot.dst() {
+        return None;
+    }
+    let (way, opcode) = (jump.way, jump.slot.opcode());
+    match second.slot.opcode() {
+        op::ARSH32_K
+            if first.slot.opcode() == op::LSH32_K && result(&[*first]) == result(&[*second]) =>
+        {
+            with_common_test(opcode, &AndTested::<Signed>(way, PhantomData))
+        }
+        op::ADD32_K if is_copy_for(first.slot, second.slot) => {
+            with_common_test(opcode, &AndTested::<Difference>(way, PhantomData))
+        }
+        _ => None,
+    }
+}
+
+/// A part, behind which comes a conditional jump that tests its result, and where it leads.
+struct AndTested<A>(Way, PhantomData<A>);
+
+impl<A: Part> WithTest for AndTested<A> {
     fn with<T: Test>(&self) -> Handler {
         match self.0 {
-            Way::Forth => then_branch::<A, T, TO_DST, FORTH>,
-            Way::Back => then_branch::<A, T, TO_DST, BACK>,
-            Way::LoopEnd => then_branch::<A, T, TO_DST, LOOP_END>,
+            Way::Back => then_branch::<A, T, NONE, TO_DST, BACK>,
+            _ => then_branch::<A, T, NONE, TO_DST, FORTH>,
         }
     }
+}
+
+/// The end of a loop that counts and accumulates: `d op= a; i += k; if i ...` and back.
+fn counted(all: &[Candidate]) -> Option<Handler> {
+    fn with<A: Part>(all: &[Candidate], step: u8, test: u8) -> Option<Handler> {
+        let is_handed = handed::<A>(all.first()?.handed, all) == TO_DST;
+        if is_handed {
+            taking::<A, TO_DST>(step, test)
+        } else {
+            taking::<A, NONE>(step, test)
+        }
+    }
+    fn taking<A: Part, const TAKEN: u8>(step: u8, test: u8) -> Option<Handler> {
+        fn back<A: Part, const TAKEN: u8, S: Part, T: Test>() -> Option<Handler> {
+            Some(then_branch::<Then<A, S, NONE>, T, TAKEN, TO_DST, BACK>)
+        }
+        match (step, test) {
+            (op::ADD64_K, op::JNE64_K) => back::<A, TAKEN, K64<Add>, K64<NotEqual>>(),
+            (op::ADD64_K, op::JNE64_X) => back::<A, TAKEN, K64<Add>, X64<NotEqual>>(),
+            (op::ADD64_K, op::JLT64_X) => back::<A, TAKEN, K64<Add>, X64<Less>>(),
+            (op::ADD32_K, op::JNE32_K) => back::<A, TAKEN, K32<Add>, K32<NotEqual>>(),
+            (op::ADD32_K, op::JLT32_K) => back::<A, TAKEN, K32<Add>, K32<Less>>(),
+            (op::ADD32_K, op::JLT32_X) => back::<A, TAKEN, K32<Add>, X32<Less>>(),
+            _ => None,
+        }
+    }
+    let [sum, step, jump, ..] = all else {
+        return None;
+    };
+    if jump.way != Way::Back || jump.slot.dst() != step.slot.dst() {
+        return None;
+    }
+    let (step, jump) = (step.slot.opcode(), jump.slot.opcode());
+    match sum.slot.opcode() {
+        op::ADD64_X => with::<X64<Add>>(all, step, jump),
+        op::MUL64_X => with::<X64<Mul>>(all, step, jump),
+        op::XOR64_X => with::<X64<Xor>>(all, step, jump),
+        _ => None,
+    }
+}
+
+/// A part, a move and a jump: what a value is called where the jump leads.
+fn moved_on(all: &[Candidate]) -> Option<Handler> {
+    struct ThenMoved(bool, bool);
+    impl WithPart for ThenMoved {
+        fn with<A: Part>(&self) -> Option<Handler> {
+            Some(match (self.0, self.1) {
+                (true, true) => then_always::<Then<A, X64<Mov>, TO_SRC>, true>,
+                (true, false) => then_always::<Then<A, X64<Mov>, TO_SRC>, false>,
+                (false, true) => then_always::<Then<A, X64<Mov>, NONE>, true>,
+                (false, false) => then_always::<Then<A, X64<Mov>, NONE>, false>,
+            })
+        }
+    }
+    let [first, moved, jump, ..] = all else {
+        return None;
+    };
+    if moved.slot.opcode() != op::MOV64_X || moved.slot.offset() != 0 {
+        return None;
+    }
+    let is_handed = moved.slot.src() == first.slot.dst();
+    let is_back = always_goes_back(jump.slot)?;
+    with_common_part(*first, &ThenMoved(is_handed, is_back))
 }
 
 /// Whether `first` copies a register to where `second` goes on with it, which reads nothing else
@@ -328,20 +488,47 @@ fn is_copy_for(first: Slot, second: Slot) -> bool {
 
 /// The part that some operations begin with: arithmetic on a copy, or a single one.
 fn with_first_part(all: &[Candidate], then: &impl WithPart) -> Option<Handler> {
-    with_copied_part(all, then).or_else(|| with_common_part(*all.first()?, then))
+    let single = || {
+        let first = *all.first()?;
+        match first.slot.opcode() {
+            op::ADD32_X => then.with::<X32<Add>>(),
+            op::AND32_K => then.with::<K32<And>>(),
+            _ => with_common_part(first, then),
+        }
+    };
+    let copied = || match all.get(1)?.slot.opcode() {
+        op::ADD32_X => then.with::<OnCopy<X32<Add>>>(),
+        _ => with_copied_part(all, then),
+    };
+    if is_copied(all) { copied() } else { None }.or_else(single)
+}
+
+/// The part that comes second.
+fn with_second_part(all: &[Candidate], then: &impl WithPart) -> Option<Handler> {
+    let single = || {
+        let first = *all.first()?;
+        match first.slot.opcode() {
+            op::RSH32_K => then.with::<K32<Rsh>>(),
+            _ => with_common_part(first, then),
+        }
+    };
+    if is_copied(all) {
+        with_copied_part(all, then)
+    } else {
+        None
+    }
+    .or_else(single)
+}
+
+/// Whether some operations begin with arithmetic on a copy.
+fn is_copied(all: &[Candidate]) -> bool {
+    matches!(all, [first, second, ..] if is_copy_for(first.slot, second.slot))
 }
 
 fn with_copied_part(all: &[Candidate], then: &impl WithPart) -> Option<Handler> {
-    let [first, second, ..] = all else {
-        return None;
-    };
-    if !is_copy_for(first.slot, second.slot) {
-        return None;
-    }
-    match second.slot.opcode() {
+    match all.get(1)?.slot.opcode() {
         op::ADD64_X => then.with::<OnCopy<X64<Add>>>(),
         op::ADD64_K => then.with::<OnCopy<K64<Add>>>(),
-        op::ADD32_X => then.with::<OnCopy<X32<Add>>>(),
         op::AND64_K => then.with::<OnCopy<K64<And>>>(),
         op::LSH64_K => then.with::<OnCopy<K64<Lsh>>>(),
         _ => None,
@@ -355,16 +542,11 @@ fn with_common_part(candidate: Candidate, then: &impl WithPart) -> Option<Handle
         op::ADD64_K => then.with::<K64<Add>>(),
         op::ADD64_X => then.with::<X64<Add>>(),
         op::ADD32_K => then.with::<K32<Add>>(),
-        op::ADD32_X => then.with::<X32<Add>>(),
         op::MUL64_X => then.with::<X64<Mul>>(),
         op::AND64_K => then.with::<K64<And>>(),
-        op::AND32_K => then.with::<K32<And>>(),
         op::OR64_X => then.with::<X64<Or>>(),
         op::XOR64_X => then.with::<X64<Xor>>(),
         op::LSH64_K => then.with::<K64<Lsh>>(),
-        op::LSH32_K => then.with::<K32<Lsh>>(),
-        op::RSH32_K => then.with::<K32<Rsh>>(),
-        op::ARSH32_K => then.with::<K32<Arsh>>(),
         op::MOV32_K => then.with::<K32<Mov>>(),
         op::MOV64_X if slot.offset() == 0 => then.with::<X64<Mov>>(),
         op::MOV32_X if slot.offset() == 0 => then.with::<X32<Mov>>(),
@@ -385,23 +567,28 @@ fn with_common_load(opcode: u8, reach: Reach, then: &impl WithPart) -> Option<Ha
     }
 }
 
-/// What a part reads of the result of the one before, whose last slot is `before`.
-fn handed<B: Part>(before: Slot, part: &[Candidate]) -> u8 {
-    let (Some(first), Some(last)) = (part.first(), part.get(B::SLOTS - 1)) else {
+/// What a part reads of the value of a register that is handed over to it.
+fn handed<P: Part>(register: u8, part: &[Candidate]) -> u8 {
+    let (Some(first), Some(last)) = (part.first(), part.get(P::OPERANDS - 1)) else {
         return NONE;
     };
     // Of a copy, the value copied is what the destination holds.
-    let of_first = if B::SLOTS > 1 {
+    let is_copy = P::OPERANDS > 1;
+    let of_first = if is_copy {
         first.slot.src()
     } else {
         first.slot.dst()
     };
-    if B::READS & TO_DST != 0 && of_first == before.dst() {
-        TO_DST
-    } else if B::READS & TO_SRC != 0 && last.slot.src() == before.dst() {
-        TO_SRC
-    } else {
-        NONE
+    let is_dst = of_first == register;
+    let is_src = P::READS & TO_SRC != 0 && last.slot.src() == register;
+    match (P::READS & TO_DST != 0, is_dst, is_src) {
+        (true, true, false) => TO_DST,
+        (true, true, true) if is_copy => TO_DST,
+        // Rare, and not worth functions of its own.
+        (true, true, true) => NONE,
+        (false, true, true) if P::REPLACES == TO_BOTH => TO_BOTH,
+        (_, _, true) => TO_SRC,
+        _ => NONE,
     }
 }
 
@@ -411,7 +598,6 @@ struct Behind<'a>(&'a [Candidate]);
 impl WithPart for Behind<'_> {
     fn with<A: Part>(&self) -> Option<Handler> {
         let (first, rest) = self.0.split_at_checked(A::SLOTS)?;
-        let before = first.last()?.slot;
         let Some(second) = rest.first() else {
             return alone::<A>();
         };
@@ -420,8 +606,8 @@ impl WithPart for Behind<'_> {
             return alone::<A>();
         }
         let found = match second.slot.class() {
-            isa::JMP | isa::JMP32 => with_jump::<A>(before, *second),
-            _ => with_first_part(rest, &AndPart(before, rest, PhantomData::<A>)),
+            isa::JMP | isa::JMP32 => with_jump::<A>(first, *second),
+            _ => with_second_part(rest, &AndPart(first, rest, PhantomData::<A>)),
         };
         found.or_else(alone::<A>)
     }
@@ -429,17 +615,31 @@ impl WithPart for Behind<'_> {
 
 /// A part with nothing behind it, if it is several operations.
 fn alone<A: Part>() -> Option<Handler> {
-    (A::SLOTS > 1).then_some(one::<A>)
+    (A::SLOTS > 1).then_some(one::<A, NONE>)
+}
+
+/// Whether what is handed to the function that begins with a part is worth one of its own.
+fn is_taken<A: Part>(part: &[Candidate]) -> bool {
+    let register = part.first().map_or(NOTHING_HANDED, |first| first.handed);
+    A::TAKES != NONE && handed::<A>(register, part) == A::TAKES
+}
+
+/// The register that a part's result goes to.
+fn result(part: &[Candidate]) -> u8 {
+    part.last().map_or(NOTHING_HANDED, |last| last.slot.dst())
 }
 
 /// A part, and a jump behind it.
-fn with_jump<A: Part>(before: Slot, jump: Candidate) -> Option<Handler> {
+fn with_jump<A: Part>(part: &[Candidate], jump: Candidate) -> Option<Handler> {
     match always_goes_back(jump.slot) {
         Some(true) => Some(then_always::<A, true>),
         Some(false) => Some(then_always::<A, false>),
         None if A::TESTED => {
-            let from = jump.slot.dst() == before.dst();
-            let then = AndJump(from, jump.way, PhantomData::<A>);
+            let from = jump.slot.dst() == result(part);
+            if !from && A::LOADS {
+                return None;
+            }
+            let then = AndJump(is_taken::<A>(part), from, jump.way, PhantomData::<A>);
             with_common_test(jump.slot.opcode(), &then)
         }
         None => None,
@@ -447,33 +647,54 @@ fn with_jump<A: Part>(before: Slot, jump: Candidate) -> Option<Handler> {
 }
 
 /// A part, behind which another comes.
-struct AndPart<'a, A>(Slot, &'a [Candidate], PhantomData<A>);
+struct AndPart<'a, A>(&'a [Candidate], &'a [Candidate], PhantomData<A>);
 
 impl<A: Part> WithPart for AndPart<'_, A> {
     fn with<B: Part>(&self) -> Option<Handler> {
         // What is not handed over comes from the register, which the first part has written.
-        let from = handed::<B>(self.0, self.1);
+        let from = handed::<B>(result(self.0), self.1);
+        if A::SLOTS > 1 && A::TAKES != NONE && is_taken::<A>(self.0) {
+            return Some(two_with::<A, B>(from));
+        }
+        if A::SLOTS > 1 && B::REPLACES == TO_BOTH && from == TO_BOTH {
+            return Some(two::<A, B, NONE, TO_BOTH>);
+        }
         if B::READS & TO_DST != 0 && from == TO_DST {
-            return Some(two::<A, B, TO_DST>);
+            return Some(two::<A, B, NONE, TO_DST>);
         }
-        if B::READS & TO_SRC != 0 && from == TO_SRC {
-            return Some(two::<A, B, TO_SRC>);
+        if B::READS & TO_SRC != 0 && from & TO_SRC != 0 {
+            return Some(two::<A, B, NONE, TO_SRC>);
         }
-        Some(two::<A, B, NONE>)
+        Some(two::<A, B, NONE, NONE>)
     }
 }
 
-/// A part, behind which a conditional jump comes; whether it is handed the result; where it leads.
-struct AndJump<A>(bool, Way, PhantomData<A>);
+/// Two parts, of which the first takes what is handed to it.
+fn two_with<A: Part, B: Part>(from: u8) -> Handler {
+    if A::TAKES == TO_DST && B::READS & TO_DST != 0 && from == TO_DST {
+        return two::<A, B, TO_DST, TO_DST>;
+    }
+    two::<A, B, TO_DST, NONE>
+}
+
+/// A part, behind which a conditional jump comes; whether it takes what is handed to it; whether
+/// its result is handed to the jump; where it leads.
+struct AndJump<A>(bool, bool, Way, PhantomData<A>);
 
 impl<A: Part> WithTest for AndJump<A> {
     fn with<T: Test>(&self) -> Handler {
-        match (self.0, self.1) {
-            (false, Way::Back) => then_branch::<A, T, NONE, BACK>,
-            (true, Way::Back) => then_branch::<A, T, TO_DST, BACK>,
-            (false, Way::Forth) => then_branch::<A, T, NONE, FORTH>,
-            (true, Way::Forth) => then_branch::<A, T, TO_DST, FORTH>,
-            (_, Way::LoopEnd) => then_branch::<A, T, NONE, LOOP_END>,
+        let AndJump(taken, from, way, _) = *self;
+        if A::TAKES == TO_SRC && taken && !from {
+            return match way {
+                Way::Back => then_branch::<A, T, TO_SRC, NONE, BACK>,
+                _ => then_branch::<A, T, TO_SRC, NONE, FORTH>,
+            };
+        }
+        match (from, way) {
+            (false, Way::Back) => then_branch::<A, T, NONE, NONE, BACK>,
+            (true, Way::Back) => then_branch::<A, T, NONE, TO_DST, BACK>,
+            (false, _) => then_branch::<A, T, NONE, NONE, FORTH>,
+            (true, _) => then_branch::<A, T, NONE, TO_DST, FORTH>,
         }
     }
 }

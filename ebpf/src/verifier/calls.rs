@@ -87,7 +87,8 @@ impl Transfer<'_> {
             }
             let most = i64::try_from(buffer.length.max).unwrap_or(i64::MAX);
             let end = place.at.max.saturating_add(most);
-            let bytes = self.environment.bytes(place.region);
+            let holder = self.state.get(register(index + 1));
+            let bytes = self.bytes(&holder, place.region);
             let inside = place.at.min >= 0 && bytes.is_some_and(|it| end <= i64::from(it));
             all_inside &= inside;
         }

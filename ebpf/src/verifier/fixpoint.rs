@@ -5,7 +5,9 @@
 //! is reached. Then the same ways are gone again three times from what was found: each pass
 //! starts afresh from the entries and takes over from the one before only what came back to loop
 //! heads. So it knows at least as much, and what was lost by widening is found again. The last
-//! pass is the only one that tells.
+//! pass is the only one that tells. In a loop a mistake comes back as a state of which little is
+//! known, and then more is wrong before it than it itself; so of what the last pass finds it tells
+//! what was wrong first on the way up.
 //!
 //! A function is looked at once for each way of calls that leads to it (a *context*).
 
@@ -26,7 +28,7 @@ use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
 use crate::image::EntryKind;
 use crate::instruction::{Instruction, Register};
-use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, KEPT_MAX, STEPS_MAX};
+use crate::limits::{CODE_SLOTS_MAX, CONTEXTS_MAX, FRAMES_MAX, KEPT_MAX, WORK_MAX};
 use crate::memory::RegionId;
 
 /// A place for what is known at one point. The caller provides them; they hold nothing between
@@ -128,6 +130,8 @@ struct At {
 const CHANGES_PLAIN: u8 = 1;
 const CHANGES_WIDENED: u8 = 12;
 const NARROW_PASSES: u8 = 2;
+/// Mistakes of the way up that are kept.
+const WRONG_MAX: usize = 4;
 /// States of one point that are kept apart.
 const SPLITS_MAX: usize = 4;
 
@@ -161,10 +165,16 @@ struct Job {
     at: Option<At>,
     /// Units of work of the piece at hand.
     work: u32,
+    /// Units of work of the job so far, but for that piece.
+    spent: u32,
     state: State,
     /// Of the jump that is taken, while the other way is looked at.
     branched: State,
     found: [Found; CODE_SLOTS_MAX],
+    /// What was wrong on the way up, each place once, in that order.
+    wrong: Vec<Refusal, WRONG_MAX>,
+    /// What is wrong in the last pass, and its place in that order: the first one so far.
+    refusal: Option<(usize, Refusal)>,
     /// The states of the last pass, each before an instruction.
     #[cfg(test)]
     trace: std::vec::Vec<(u32, State)>,
@@ -192,9 +202,12 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
                 used: 0,
                 at: None,
                 work: 0,
+                spent: 0,
                 state: State::EMPTY,
                 branched: State::EMPTY,
                 found: [Found::NOTHING; CODE_SLOTS_MAX],
+                wrong: Vec::new(),
+                refusal: None,
                 #[cfg(test)]
                 trace: std::vec::Vec::new(),
             },
@@ -235,9 +248,11 @@ impl<K: DerefMut<Target = [Kept]>> Verifier<K> {
             self.job.work = 1;
             if let Err(refusal) = self.job.step(&mut self.kept) {
                 self.job.phase = Phase::Idle;
-                return Progress::Refused(refusal);
+                let first = self.job.refusal.take();
+                return Progress::Refused(first.map_or(refusal, |(_, first)| first));
             }
             spent = spent.saturating_add(self.job.work);
+            self.job.spent = self.job.spent.saturating_add(self.job.work);
         }
     }
 
@@ -307,10 +322,13 @@ impl Job {
         }
         program.steps = 0;
         program.guards.clear();
+        self.spent = 0;
         self.at = None;
         #[cfg(test)]
         self.trace.clear();
         self.found.fill(Found::NOTHING);
+        self.wrong.clear();
+        self.refusal = None;
         self.entries.fill(FREE);
         self.contexts.clear();
         self.flow.start(checked, environment.sizes());
@@ -416,6 +434,9 @@ impl Job {
             Phase::Narrow(pass) if pass < NARROW_PASSES => Phase::Narrow(pass + 1),
             Phase::Narrow(_) => Phase::Report,
             _ => {
+                if let Some((_, refusal)) = self.refusal.take() {
+                    return Err(refusal);
+                }
                 self.phase = Phase::Conclude(0);
                 return Ok(());
             }
@@ -604,7 +625,7 @@ impl Job {
     /// One instruction.
     fn interpret(&mut self, at: At, kept: &mut [Kept]) -> Result<(), Refusal> {
         self.program.steps += 1;
-        if self.program.steps > STEPS_MAX {
+        if self.spent > WORK_MAX {
             let why = RefusalKind::TooManySteps;
             return Err(Refusal::new(at.pc, why, &self.state.trail));
         }
@@ -673,10 +694,16 @@ impl Job {
         };
         let result = act(&mut transfer);
         let (refusal, seen) = (transfer.refusal, transfer.seen);
-        if self.phase == Phase::Report {
-            if let Some(refusal) = refusal {
-                return Err(refusal);
+        if let Some(refusal) = refusal {
+            match self.phase {
+                Phase::Ascend if self.wrong.iter().all(|it| it.pc != at.pc) => {
+                    // Of more than are kept, the order is that of the last pass.
+                    let _ = self.wrong.push(refusal);
+                }
+                Phase::Report => self.tell(refusal)?,
+                _ => {}
             }
+        } else if self.phase == Phase::Report {
             if let Some(seen) = seen {
                 let recorded = self.record(at.pc, &seen);
                 recorded.map_err(|why| {
@@ -692,6 +719,30 @@ impl Job {
             }
         }
         Ok(result)
+    }
+
+    /// Something is wrong in the last pass: it is told of at once if it was wrong first on the way
+    /// up too, else when the pass has come to its end.
+    fn tell(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        let order = self.wrong.iter().position(|it| it.pc == refusal.pc);
+        let refusal = match order.and_then(|order| self.wrong.get(order)) {
+            // It is what the mistake itself left behind.
+            Some(first) if follows(refusal.why) && !follows(first.why) => first.clone(),
+            _ => refusal,
+        };
+        let order = order.unwrap_or(self.wrong.len());
+        if order == 0 {
+            self.refusal = None;
+            return Err(refusal);
+        }
+        if self
+            .refusal
+            .as_ref()
+            .is_none_or(|(known, _)| order < *known)
+        {
+            self.refusal = Some((order, refusal));
+        }
+        Ok(())
     }
 
     fn branch(
@@ -834,6 +885,16 @@ impl Job {
         }
         self.phase = Phase::Conclude(pc + instruction.slots() as u32);
     }
+}
+
+/// True for what is wrong where little is known, as behind another mistake.
+const fn follows(why: RefusalKind) -> bool {
+    matches!(
+        why,
+        RefusalKind::Unusable
+            | RefusalKind::StackNotWritten { .. }
+            | RefusalKind::StackPlaceUnknown
+    )
 }
 
 const fn is_access(instruction: &Instruction) -> bool {

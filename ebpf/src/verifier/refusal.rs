@@ -5,7 +5,7 @@ use core::fmt;
 use super::state::Trail;
 use super::value::Known;
 use crate::instruction::Register;
-use crate::limits::{CELLS_MAX, CONTEXTS_MAX, FRAMES_MAX, STEPS_MAX, TRAIL_MAX};
+use crate::limits::{CELLS_MAX, CONTEXTS_MAX, FRAMES_MAX, TRAIL_MAX, WORK_MAX};
 use crate::memory::{RegionId, Right};
 
 /// A program that was refused: where, why, and what was known there.
@@ -251,7 +251,10 @@ impl fmt::Display for RefusalKind {
                 write!(f, "more than {CELLS_MAX} values are on the stack at once")
             }
             RefusalKind::TooManySteps => {
-                write!(f, "it is not proved after {STEPS_MAX} instructions")
+                write!(
+                    f,
+                    "it is not proved after the work of {WORK_MAX} instructions"
+                )
             }
             RefusalKind::NotChecked => f.write_str("the code is not the code that was checked"),
         }

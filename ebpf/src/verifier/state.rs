@@ -343,7 +343,7 @@ fn join_value(
     if ours.is_unusable() {
         return false;
     }
-    let (id, delta) = identities.of(ours, theirs);
+    let (id, delta) = identities.of(ours, theirs, kind);
     // The number of what is 0 for want of an address says nothing.
     let (mine, other) = match (ours.kind, theirs.kind) {
         (Kind::Number, Kind::MapValue { .. }) => (&theirs.number, &theirs.number),
@@ -415,9 +415,33 @@ fn join_kind(one: &Value, other: &Value) -> Option<Kind> {
 
 /// Which values are equal on both ways: those that were on each, at the same distance.
 struct Identities<'a> {
-    /// Ours, theirs, how far apart their deltas are, and what became of it.
-    known: Vec<(ValueId, ValueId, u64, ValueId), VALUES_MAX>,
+    /// Ours, theirs, how far apart their deltas are, what each is, and what became of it.
+    known: Vec<(ValueId, ValueId, u64, Option<Nulls>, ValueId), VALUES_MAX>,
     next: &'a mut ValueId,
+}
+
+/// What a value that may be null is on our way and on theirs. A number and an address can be
+/// equally far from nothing and from their value's start, and only one of them is null; so values
+/// are null together if they are the same on each way *and* the same thing there.
+type Nulls = (Null, Null);
+
+/// Whether a value is null for want of an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Null {
+    Is,
+    IsNot,
+    MayBe,
+}
+
+impl Null {
+    /// Of a number, which is 0 where it stands for an address, or of an address.
+    fn of(value: &Value) -> Null {
+        match value.kind {
+            Kind::Number => Null::Is,
+            _ if value.is_null_or_value() => Null::MayBe,
+            _ => Null::IsNot,
+        }
+    }
 }
 
 /// The name that all single numbers go by: each is related to every other.
@@ -435,7 +459,8 @@ fn name(value: &Value) -> Option<(ValueId, u64)> {
 }
 
 impl Identities<'_> {
-    fn of(&mut self, ours: &Value, theirs: &Value) -> (ValueId, u64) {
+    /// What a value of that kind goes by that is ours or theirs.
+    fn of(&mut self, ours: &Value, theirs: &Value, kind: Kind) -> (ValueId, u64) {
         let Some((our_id, our_delta)) = name(ours) else {
             return (0, 0);
         };
@@ -445,10 +470,13 @@ impl Identities<'_> {
         }
         let (their_id, their_delta) = name(theirs).unwrap_or((0, 0));
         let apart = our_delta.wrapping_sub(their_delta);
+        let may_be_null = matches!(kind, Kind::MapValue { or_null: true, .. });
+        let nulls = may_be_null.then(|| (Null::of(ours), Null::of(theirs)));
         let mut taken = our_id == SINGLE;
-        for &(known_id, known_other, known_apart, joined) in &self.known {
+        for &(known_id, known_other, known_apart, known_nulls, joined) in &self.known {
             if known_id == our_id {
-                if known_other == their_id && known_apart == apart && their_id != 0 {
+                let same = (known_other, known_apart, known_nulls) == (their_id, apart, nulls);
+                if same && their_id != 0 {
                     return (joined, our_delta);
                 }
                 taken = true;
@@ -464,7 +492,7 @@ impl Identities<'_> {
             *self.next = id.checked_add(1).unwrap_or(0);
             id
         };
-        let _ = self.known.push((our_id, their_id, apart, joined));
+        let _ = self.known.push((our_id, their_id, apart, nulls, joined));
         (joined, our_delta)
     }
 }

@@ -109,7 +109,7 @@ impl Transfer<'_> {
     }
 
     /// How many bytes there are from where a pointer's number counts, where that is one number.
-    fn bytes(&self, value: &Value, region: RegionId) -> Option<u32> {
+    pub(super) fn bytes(&self, value: &Value, region: RegionId) -> Option<u32> {
         match value.kind {
             Kind::MapValue { map, .. } => {
                 let map = self.environment.map(map);

@@ -20,7 +20,7 @@ use super::program_alone::ProgramAlone;
 use super::simulated::model;
 use super::through_client::ThroughClient;
 use super::world::{Done, Failure, WireCounters, World};
-use crate::board::{BoardMachine, MachineConfig, firmware};
+use crate::bare_metal::{BoardMachine, MachineConfig, firmware};
 use crate::cli::DemoArgs;
 
 /// What is booted.

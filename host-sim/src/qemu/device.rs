@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use nvme_model::model::{FileStore, NamespaceConfig, Step};
+use nvme_model::model::{FileStore, NamespaceConfig, Sideband, Step};
 use nvme_model::pci::{self, Window};
 use nvme_model::seam::Device;
 
@@ -143,6 +143,10 @@ impl Drive for QemuDevice {
         Some(format!(
             "{error}. What was acknowledged is in the files; start host-sim again to go on"
         ))
+    }
+
+    fn sideband(&self) -> Option<Sideband> {
+        None
     }
 }
 

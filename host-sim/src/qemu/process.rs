@@ -194,7 +194,9 @@ impl Process {
             )
             .stdin(ram.try_clone()?)
             .stdout(OwnedFd::from(socket))
-            .stderr(messages.try_clone()?);
+            .stderr(messages.try_clone()?)
+            // Ctrl-C at a terminal goes to a whole group, and is for host-sim, which flushes first.
+            .process_group(0);
         die_with_parent(&mut command);
         let child = command
             .spawn()

@@ -2,18 +2,22 @@
 //! difference is in the table below with what allows it.
 //!
 //! A difference that is not in the table fails the test, and so does a line of the table that is no
-//! difference any more. Citations are those of [`nvme_model::spec`].
+//! difference any more; the latter with the version of QEMU that the table was made with, since a later one
+//! may have mended what stands there. Citations are those of [`nvme_model::spec`].
 
 use host_sim::clock::Clock;
 use host_sim::drive::Drive;
-use host_sim::qemu::QemuDevice;
+use host_sim::qemu::{QemuDevice, version_of};
 use nvme_model::exercise::conformance::{self, Outcome};
 use nvme_model::exercise::raw::{PAGES, Raw};
 use nvme_model::model::{CachedStore, MemoryStore, ModelConfig, ModelDevice, NamespaceConfig};
 use nvme_model::seam::{Device, Dma};
 use nvme_model::spec::{NAMESPACE_ALL, Status};
 
-use crate::support::{qemu_over, zeroes};
+use crate::support::{self, qemu_over, zeroes};
+
+/// The version that the table below was made with.
+const VERSION: (u32, u32) = (7, 2);
 
 const BYTES: u64 = 8 << 20;
 
@@ -202,7 +206,9 @@ fn the_model_answers_as_qemu_does() {
         DIFFERENCES.len()
     );
     assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));
-    assert!(gone.is_empty(), "listed and gone: {gone:?}");
+    if version_of(&support::qemu()).unwrap() == VERSION {
+        assert!(gone.is_empty(), "listed and gone: {gone:?}");
+    }
     let reasons = DIFFERENCES.iter().all(|Allowed(.., why)| !why.is_empty());
     assert!(reasons, "a difference without a reason");
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use client::{Client, ClientError, Config};
 use protocol::Status;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{PATIENCE, Serve, await_end_of, qemu, zeroes};
 
@@ -148,4 +148,25 @@ fn host_sim_over_qemu_is_killed() {
 #[test]
 fn host_sim_over_the_model_is_killed() {
     kill_under_load(Victim::HostSim, "model");
+}
+
+/// A terminal sends Ctrl-C to the whole group. QEMU must not hear it: it is needed to flush.
+#[test]
+fn ctrl_c_at_a_terminal_ends_in_order() {
+    qemu();
+    let disk = zeroes(BLOCK_BYTES as u64 * 4);
+    let mut serve = Serve::start(disk.path(), &["--nvme", "qemu"]);
+    let helpers = serve.children();
+    let mut client = Client::connect(&serve.address, &Config::default()).unwrap();
+    let object = client.open(1, 0, None).unwrap().id;
+    client.write(object, 0, &block(0, 1)).unwrap();
+    kill_process_group(Pid::from_raw(serve.id() as i32).unwrap(), Signal::INT).unwrap();
+    let (status, said) = serve.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("all is flushed"), "{said}");
+    helpers.into_iter().for_each(await_end_of);
+    assert_eq!(
+        std::fs::read(disk.path()).unwrap()[..BLOCK_BYTES],
+        block(0, 1)
+    );
 }

@@ -1,6 +1,7 @@
 //! What the tests share: the drives, files, and `host-sim serve` as a process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -60,13 +61,14 @@ pub(crate) struct Serve {
     pub address: String,
 }
 
-/// `host-sim serve` over a file, with further arguments.
+/// `host-sim serve` over a file, with further arguments; a process group of its own.
 pub(crate) fn serve_command(disk: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--disk"])
         .arg(disk)
         .args(arguments)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

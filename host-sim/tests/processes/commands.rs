@@ -31,6 +31,34 @@ fn stop(server: Server) {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }
 
+/// Stats tell how the drive fares; its LED is for terminals and leaves nothing on a pipe.
+#[test]
+fn the_drive_tells_how_it_fares() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("disk.img"), vec![1; 64 << 10]).unwrap();
+    let server = Server::start(folder.path(), &["--led", "--heat"]);
+    server.outboard(&["read", "-l", "8K"]).done();
+    let stats = server.outboard(&["stats", "--json"]).done().json();
+    let drive = &stats["drive"];
+    assert_eq!(drive["state"], "running");
+    assert_eq!(drive["source"], "smart");
+    assert_eq!(drive["throttled"], false);
+    assert_eq!(drive["temperature_celsius"], 35);
+    let stats = server.outboard(&["stats"]).done();
+    let well = "drive running, 35 °C, 0 % of its life used, 100 % spare (SMART, ";
+    assert!(
+        stats.text().lines().any(|line| line.starts_with(well)),
+        "{stats:?}"
+    );
+    server.signal(Signal::INT);
+    let ended = server.end();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(
+        !ended.stderr.contains(['○', '●', '\r', '\x1b']),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn the_drive_is_described_read_and_written() {
     let (folder, server, chain) = serve_chain();

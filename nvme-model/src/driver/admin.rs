@@ -1,6 +1,6 @@
 //! The admin queue: a few commands at a time, each with a purpose and a deadline.
 //!
-//! Slot 0 has the one command that uses the data page (a step of start-up, or the log of an event),
+//! Slot 0 has the one command that uses the data page (a step of start-up, or a log),
 //! slot 1 the asynchronous event request, the others aborts.
 
 use zerocopy::little_endian::U16;
@@ -10,15 +10,20 @@ use super::queue_pair::QueuePair;
 use crate::limits::{ADMIN_ENTRIES, ADMIN_SLOTS};
 use crate::memory::Page;
 use crate::seam::{Device, Dma, PAGE_BYTES, Span};
-use crate::spec::{AdminOpcode, Status, SubmissionEntry};
+use crate::spec::{AdminOpcode, LogId, Status, SubmissionEntry};
 
 /// What an admin command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The current step of start-up.
     Step,
-    /// The log page that acknowledges an event.
-    EventLog,
+    /// A log page; that of an event acknowledges it.
+    Log {
+        /// Which.
+        log: LogId,
+        /// It is read because of an event.
+        event: bool,
+    },
     /// The asynchronous event request, which ends when there is something to tell.
     Event,
     /// An abort.
@@ -126,7 +131,7 @@ impl Admin {
         entry.command_id = U16::new(slot.sequence << SLOT_BITS | index as u16);
         let data = Span::new(self.data.index(), 0, PAGE_BYTES);
         let dma = device.dma_mut();
-        if matches!(purpose, Purpose::Step | Purpose::EventLog) {
+        if matches!(purpose, Purpose::Step | Purpose::Log { .. }) {
             dma.sync_for_device(data);
         }
         self.rings.push(dma, &entry);
@@ -137,12 +142,17 @@ impl Admin {
 
     fn slot_for(&self, purpose: Purpose) -> Option<usize> {
         let candidates = match purpose {
-            Purpose::Step | Purpose::EventLog => 0..1,
+            Purpose::Step | Purpose::Log { .. } => 0..1,
             Purpose::Event => 1..2,
             Purpose::Abort => 2..ADMIN_SLOTS,
         };
         let mut candidates = candidates;
         candidates.find(|&index| self.slots[index].purpose.is_none())
+    }
+
+    /// Whether no command in flight uses the data page.
+    pub(super) const fn data_is_free(&self) -> bool {
+        self.slots[0].purpose.is_none()
     }
 
     /// Aborts in flight.

@@ -9,8 +9,8 @@ use crate::memory::Transfer;
 use crate::seam::Dma;
 use crate::spec::{
     AbortDword10, AdminOpcode, Cns, CreateCompletionQueueDword11, CreateSubmissionQueueDword11,
-    DatasetDword10, DatasetDword11, DatasetRange, FeatureId, GetLogPageDword10, IdentifyDword10,
-    IoOpcode, LogId, NAMESPACE_ALL, NumberOfQueues, QueueDword10, ReadWriteFlags,
+    DatasetDword10, DatasetDword11, DatasetRange, EventConfiguration, FeatureId, GetLogPageDword10,
+    IdentifyDword10, IoOpcode, LogId, NAMESPACE_ALL, NumberOfQueues, QueueDword10, ReadWriteFlags,
     SetFeaturesDword10, SubmissionEntry,
 };
 
@@ -105,6 +105,18 @@ pub(super) fn set_queue_count(pairs: u16) -> SubmissionEntry {
     SubmissionEntry {
         cdw10: U32::new(feature.into()),
         cdw11: U32::new(count.into()),
+        ..admin(AdminOpcode::SET_FEATURES)
+    }
+}
+
+/// Has the critical warnings in `smart` raise events (Base §5.27.1.8).
+pub(super) fn set_smart_events(smart: u8) -> SubmissionEntry {
+    let feature =
+        SetFeaturesDword10::new().with_feature(FeatureId::ASYNCHRONOUS_EVENT_CONFIGURATION);
+    let events = EventConfiguration::new().with_smart(smart);
+    SubmissionEntry {
+        cdw10: U32::new(feature.into()),
+        cdw11: U32::new(events.into()),
         ..admin(AdminOpcode::SET_FEATURES)
     }
 }

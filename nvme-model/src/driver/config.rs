@@ -17,6 +17,8 @@ pub struct DriverConfig {
     pub watch_us: u64,
     /// How often status and asynchronous events are looked at while idle.
     pub idle_watch_us: u64,
+    /// How often the SMART log is read while the driver runs.
+    pub health_us: u64,
     /// Where command sequence numbers start, so that those of an earlier run are not met again.
     pub nonce: u64,
 }
@@ -31,6 +33,7 @@ impl Default for DriverConfig {
             register_poll_us: 100,
             watch_us: 100_000,
             idle_watch_us: 1_000_000,
+            health_us: 10_000_000,
             nonce: 0,
         }
     }

@@ -28,6 +28,10 @@ pub struct DriverCounters {
     pub pages_quarantined: u64,
     /// Asynchronous events reported by the controller.
     pub asynchronous_events: u64,
+    /// SMART logs read while running.
+    pub health_reads: u64,
+    /// Resets from outside after which the driver started anew.
+    pub outside_resets: u64,
     /// Namespaces left alone: with metadata, an odd block size, empty, or too many.
     pub namespaces_skipped: u64,
     /// Submission queue doorbells rung.

@@ -19,7 +19,7 @@
 //! Begin ─▶ Disabling ─▶ Settling ─▶ Enabling ─▶ Starting(step) ─▶ Repeating ─▶ Running
 //!              ▲                                                                │  │
 //!              └──────────── deadline, fatal status, refused step ◀─────────────┘  ▼
-//!                                                     Failed   Stopped ◀── ShuttingDown
+//!        Begin ◀── restart ─── AwaitingReset, Failed   Stopped ◀── ShuttingDown
 //! ```
 //!
 //! | file | holds |
@@ -29,6 +29,7 @@
 //! | `prp`, `command` | the entry of a command and where its memory is |
 //! | `admin` | admin commands, their purposes and deadlines |
 //! | `startup` | from reset to running |
+//! | `health` | the SMART log and asynchronous events |
 //! | `submit` | what is checked before a command is taken |
 //! | `recovery` | deadlines, aborts, resets, repetition, quarantine |
 //!
@@ -46,6 +47,7 @@ mod block_on;
 mod command;
 mod config;
 mod counters;
+mod health;
 mod info;
 mod operation;
 mod prp;
@@ -61,13 +63,15 @@ use core::fmt;
 pub use block_on::{block_on, block_until_running};
 pub use config::DriverConfig;
 pub use counters::DriverCounters;
+pub use health::Health;
 pub use info::{ControllerInfo, NamespaceInfo, Text};
 pub use operation::{
-    Completion, DriverState, Error, FailReason, Lba, NamespaceId, Operation, Rejected, ResetCause,
-    Unfit, Wake,
+    Completion, DriverState, Error, FailReason, Lba, NamespaceId, Operation, OutsideReset,
+    Rejected, ResetCause, Unfit, Wake,
 };
 
 use admin::{Admin, Purpose, Reply};
+use health::HealthWatch;
 use prp::ListSlot;
 use queue_pair::{QueuePair, ring_pages};
 use recovery::ResetLog;
@@ -77,9 +81,7 @@ use startup::{Scan, Step};
 use crate::limits::{ADMIN_COMPLETIONS_PER_POLL, ADMIN_ENTRIES, FULL_POLLS_MAX, NAMESPACES_MAX};
 use crate::memory::PageRange;
 use crate::seam::{Device, Dma, Registers};
-use crate::spec::{
-    Capabilities, Configuration, ControllerStatus, EventDword0, LogId, StatusCode, offset,
-};
+use crate::spec::{Capabilities, Configuration, ControllerStatus, StatusCode, offset};
 
 /// Where the controller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,8 @@ enum Phase {
     ShuttingDown { until_us: u64 },
     /// Shut down.
     Stopped,
+    /// Nothing but a reset from outside can help, and somebody can do that.
+    AwaitingReset(FailReason),
     /// Given up.
     Failed(FailReason),
 }
@@ -158,8 +162,10 @@ pub struct Driver<D: Device, const QUEUES: usize, const SLOTS: usize> {
     namespaces: heapless::Vec<NamespaceInfo, NAMESPACES_MAX>,
     scan: Scan,
     power_cycles: u64,
+    health: HealthWatch,
     counters: DriverCounters,
     resets: ResetLog,
+    outside: OutsideReset,
     stop_requested: bool,
     /// Polls in a row that ran out of budget.
     full_polls: u32,
@@ -246,8 +252,10 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             namespaces: heapless::Vec::new(),
             scan: Scan::default(),
             power_cycles: 0,
+            health: HealthWatch::default(),
             counters: DriverCounters::default(),
             resets: ResetLog::default(),
+            outside: OutsideReset::Absent,
             stop_requested: false,
             full_polls: 0,
             next_register_us: 0,
@@ -275,7 +283,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             Phase::Starting(step) => self.poll_starting(step, completed),
             Phase::Repeating => self.repeat(&mut left, completed),
             Phase::ShuttingDown { until_us } => self.poll_shutting_down(until_us),
-            Phase::Stopped => {}
+            Phase::Stopped | Phase::AwaitingReset(_) => {}
             Phase::Failed(reason) => self.drain(reason, &mut left, completed),
         }
         if left == 0 || self.phase != before {
@@ -348,6 +356,8 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     /// The last step has ended: interrupted commands go first, then new ones.
     fn run(&mut self) {
         self.submit_admin(Purpose::Event, command::asynchronous_event_request());
+        self.health
+            .restart(self.now_us.saturating_add(self.config.health_us));
         self.phase = Phase::Repeating;
     }
 
@@ -356,8 +366,9 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             let Some(reply) = self.pop_admin() else {
                 break;
             };
-            self.take_reply(reply);
+            self.take_reply(&reply);
         }
+        self.read_logs();
         self.reap(left, completed);
         // What was not looked for is not late; but completions without end must not stop the clock.
         self.full_polls = if *left > 0 {
@@ -376,24 +387,12 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         }
     }
 
-    fn take_reply(&mut self, reply: Reply) {
+    fn take_reply(&mut self, reply: &Reply) {
         match reply.purpose {
             // A request that is refused would be refused again.
             Purpose::Event if !reply.status.is_success() => {}
-            Purpose::Event => {
-                self.counters.asynchronous_events += 1;
-                let log = LogId(EventDword0::from(reply.dw0).log());
-                let bytes = if log == LogId::CHANGED_NAMESPACES {
-                    4096
-                } else {
-                    512
-                };
-                let data = self.admin.data_address(self.device.dma());
-                self.submit_admin(Purpose::EventLog, command::log_page(log, bytes, data));
-            }
-            Purpose::EventLog => {
-                self.submit_admin(Purpose::Event, command::asynchronous_event_request());
-            }
+            Purpose::Event => self.take_event(reply.dw0),
+            Purpose::Log { log, event } => self.take_log(log, event, reply),
             Purpose::Abort | Purpose::Step => {}
         }
     }
@@ -507,7 +506,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
 
     fn wake(&self) -> Wake {
         let at_us = match self.phase {
-            Phase::Stopped | Phase::Failed(_) => return Wake::Idle,
+            Phase::Stopped | Phase::AwaitingReset(_) | Phase::Failed(_) => return Wake::Idle,
             Phase::Disabling { .. } | Phase::Enabling { .. } | Phase::ShuttingDown { .. } => {
                 self.next_register_us
             }
@@ -520,6 +519,9 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     /// The next thing that happens without a completion.
     fn timer_us(&self) -> u64 {
         let mut at_us = self.watch_due_us();
+        if self.phase == Phase::Running && self.admin.data_is_free() {
+            at_us = at_us.min(self.health.due_us);
+        }
         if let Some((deadline_us, _)) = self.admin.deadline() {
             at_us = at_us.min(deadline_us);
         }

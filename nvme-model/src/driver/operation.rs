@@ -214,6 +214,9 @@ pub enum DriverState {
     Aborting,
     /// The controller is being reset; memory waits for CSTS.RDY = 0.
     Disabling,
+    /// Only a reset from outside (PERST#) can help. Operations that are not finished wait for it, with
+    /// their memory; [`restart`](super::Driver::restart) or [`give_up`](super::Driver::give_up) follows.
+    AwaitingReset(FailReason),
     /// In-flight operations are finished and the controller is told to shut down.
     Stopping,
     /// Shut down in order.
@@ -234,6 +237,29 @@ pub enum FailReason {
     ResetStuck,
     /// Reset too often in too short a time; this was the last straw.
     TooManyResets(ResetCause),
+    /// It was reset from outside (PERST#), the last that can be done, and failed again or did not
+    /// come back.
+    ResetInVain,
+}
+
+impl FailReason {
+    /// Whether a reset from outside may help: not where the controller is what it is.
+    pub const fn may_heal(self) -> bool {
+        !matches!(self, FailReason::Unfit(_) | FailReason::ResetInVain)
+    }
+}
+
+/// Whether somebody can reset the device when the driver cannot: by PERST#, which the driver knows
+/// nothing of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutsideReset {
+    /// Nobody can: a failure is final.
+    #[default]
+    Absent,
+    /// Somebody will: instead of failing the driver waits in [`DriverState::AwaitingReset`].
+    Ready,
+    /// It was done lately: what fails now fails as [`FailReason::ResetInVain`].
+    Spent,
 }
 
 impl fmt::Display for FailReason {
@@ -242,6 +268,9 @@ impl fmt::Display for FailReason {
             FailReason::Gone => f.write_str("the controller is gone"),
             FailReason::Unfit(why) => write!(f, "the controller cannot be driven: {why}"),
             FailReason::ResetStuck => f.write_str("the controller does not finish its reset"),
+            FailReason::ResetInVain => {
+                f.write_str("the controller failed again after PERST#, the last resort")
+            }
             FailReason::TooManyResets(cause) => {
                 write!(
                     f,

@@ -6,7 +6,7 @@
 //! the rest ends as unknown. Too many resets in too short a time, and the driver gives up.
 
 use super::admin::Purpose;
-use super::operation::{Completion, Error, FailReason, ResetCause};
+use super::operation::{Completion, Error, FailReason, OutsideReset, ResetCause};
 use super::slots::Place;
 use super::{After, Driver, Phase, command};
 use crate::limits::{RESET_WINDOW_US, RESETS_MAX};
@@ -82,12 +82,15 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             queue.slots.interrupt();
         }
         self.counters.resets += 1;
-        let then = if self.resets.note(self.now_us) {
-            After::Fail(FailReason::TooManyResets(cause))
-        } else {
-            After::Start
-        };
-        self.disable(then);
+        if !self.resets.note(self.now_us) {
+            return self.disable(After::Start);
+        }
+        match self.verdict(FailReason::TooManyResets(cause)) {
+            // A reset from outside ends what CC.EN would.
+            Phase::AwaitingReset(reason) => self.fail(reason),
+            Phase::Failed(reason) => self.disable(After::Fail(reason)),
+            other => self.phase = other,
+        }
     }
 
     /// CC.EN = 0, the other fields as they are.
@@ -108,7 +111,17 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         registers.write32(offset::CC, configuration.into());
     }
 
-    /// Gives up. The memory of what the device has goes to quarantine.
+    /// What a failure comes to: the end, unless somebody can still reset the device.
+    const fn verdict(&self, reason: FailReason) -> Phase {
+        match self.outside {
+            OutsideReset::Ready if reason.may_heal() => Phase::AwaitingReset(reason),
+            OutsideReset::Spent if reason.may_heal() => Phase::Failed(FailReason::ResetInVain),
+            _ => Phase::Failed(reason),
+        }
+    }
+
+    /// Can do no more. What is not finished waits for a reset from outside, or where there is none, it
+    /// ends and the memory of what the device has goes to quarantine.
     pub(super) fn fail(&mut self, reason: FailReason) {
         for queue in &mut self.queues {
             queue.slots.interrupt();
@@ -116,7 +129,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         if reason != FailReason::Gone {
             self.clear_enable();
         }
-        self.phase = Phase::Failed(reason);
+        self.phase = self.verdict(reason);
     }
 
     /// CSTS.RDY = 0: sorts what was interrupted into what is repeated and what ends here.
@@ -209,14 +222,30 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         }
     }
 
+    /// Says whether somebody can reset the device from outside.
+    pub fn set_outside_reset(&mut self, outside: OutsideReset) {
+        self.outside = outside;
+    }
+
     /// Starts anew after the device was reset by other means (PERST#) or came back. Does nothing
-    /// unless the driver has failed or stopped.
+    /// unless the driver awaits that, has failed, or stopped. What was not finished is issued again,
+    /// once CSTS.RDY was seen to be 0, as after any reset; so is an orderly stop that was asked for.
     pub fn restart(&mut self, now_us: u64) {
-        if matches!(self.phase, Phase::Failed(_) | Phase::Stopped) {
-            self.now_us = self.now_us.max(now_us);
-            self.resets = ResetLog::default();
-            self.stop_requested = false;
-            self.phase = Phase::Begin;
+        match self.phase {
+            Phase::AwaitingReset(_) => self.counters.outside_resets += 1,
+            Phase::Failed(_) | Phase::Stopped => self.stop_requested = false,
+            _ => return,
+        }
+        self.now_us = self.now_us.max(now_us);
+        self.resets = ResetLog::default();
+        self.phase = Phase::Begin;
+    }
+
+    /// No reset will come that was waited for, or the device did not come back from it. Does nothing
+    /// unless the driver awaits one.
+    pub fn give_up(&mut self) {
+        if matches!(self.phase, Phase::AwaitingReset(_)) {
+            self.phase = Phase::Failed(FailReason::ResetInVain);
         }
     }
 

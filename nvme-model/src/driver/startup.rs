@@ -28,6 +28,8 @@ pub(super) enum Step {
     /// The namespace at this place in the scan.
     Namespace(usize),
     Smart,
+    /// Which warnings raise an event.
+    Events,
     /// The completion ring of this I/O queue.
     CreateCompletion(usize),
     /// The submission ring of this I/O queue.
@@ -169,6 +171,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
                 command::identify(Cns::NAMESPACE, id, data)
             }
             Step::Smart => command::log_page(LogId::SMART, size_of::<SmartLog>() as u16, data),
+            Step::Events => command::set_smart_events(SmartLog::WARNINGS),
             Step::CreateCompletion(queue) => {
                 let rings = &self.queues[queue].rings;
                 let (id, entries) = (rings.id(), rings.completion_entries());
@@ -195,6 +198,11 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
                 self.next_namespace(place + 1);
                 return Ok(());
             }
+            // Without events the log, which is read now and then, tells the same a little later.
+            if step == Step::Events {
+                self.start_step(Step::CreateCompletion(0));
+                return Ok(());
+            }
             return Err(ResetCause::Refused(AdminOpcode(reply.opcode), reply.status));
         }
         match step {
@@ -202,7 +210,11 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
             Step::QueueCount => self.take_queue_count(reply.dw0.into()),
             Step::NamespaceIds => self.take_namespace_ids(),
             Step::Namespace(place) => self.take_namespace(place),
-            Step::Smart => self.take_smart(),
+            Step::Smart => {
+                self.power_cycles = self.take_health();
+                self.start_step(Step::Events);
+            }
+            Step::Events => self.start_step(Step::CreateCompletion(0)),
             Step::CreateCompletion(queue) => self.start_step(Step::CreateSubmission(queue)),
             Step::CreateSubmission(queue) if queue + 1 < self.queue_count => {
                 self.start_step(Step::CreateCompletion(queue + 1));
@@ -279,13 +291,5 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
         }
         self.namespaces = core::mem::take(&mut self.scan).usable;
         self.start_step(Step::Smart);
-    }
-
-    fn take_smart(&mut self) {
-        let data = self.admin.data(self.device.dma_mut());
-        if let Ok((log, _)) = SmartLog::ref_from_prefix(data) {
-            self.power_cycles = log.power_cycles.get() as u64;
-        }
-        self.start_step(Step::CreateCompletion(0));
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::counters::DriverCounters;
+use super::health::Health;
 use super::info::{ControllerInfo, NamespaceInfo};
 use super::operation::{DriverState, NamespaceId};
 use super::slots::Place;
@@ -24,6 +25,7 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     pub fn state(&self) -> DriverState {
         match self.phase {
             Phase::Failed(reason) => DriverState::Failed(reason),
+            Phase::AwaitingReset(reason) => DriverState::AwaitingReset(reason),
             Phase::Stopped => DriverState::Stopped,
             Phase::ShuttingDown { .. } => DriverState::Stopping,
             Phase::Disabling { then, .. } | Phase::Settling { then } => match then {
@@ -71,6 +73,11 @@ impl<D: Device, const QUEUES: usize, const SLOTS: usize> Driver<D, QUEUES, SLOTS
     /// power was lost, and with it what was not flushed.
     pub fn power_cycles(&self) -> u64 {
         self.power_cycles
+    }
+
+    /// What the drive said of its health last; `None` before it was asked.
+    pub fn health(&self) -> Option<&Health> {
+        self.health.latest.as_ref()
     }
 
     /// What has been counted.

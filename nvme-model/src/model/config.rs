@@ -8,7 +8,7 @@ use std::vec::Vec;
 use thiserror::Error;
 
 use super::limits::{NAMESPACES_MAX, QUEUE_ENTRIES_MAX, QUEUES_MAX, TRANSFER_SHIFT_MAX};
-use super::{FaultPlan, Store};
+use super::{FaultPlan, Store, Thermal};
 
 /// One namespace. Its id is its place in [`ModelConfig::namespaces`], counted from 1.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub struct ModelConfig {
     pub seed: u64,
     /// Faults.
     pub faults: FaultPlan,
+    /// How it heats and cools; without, its temperature is what [`ModelDevice`](super::ModelDevice) is told.
+    pub thermal: Option<Thermal>,
     /// Power cycles before this one.
     pub power_cycles: u64,
     /// Serial number, up to 20 ASCII characters.
@@ -90,6 +92,7 @@ impl Default for ModelConfig {
             jitter_us: 0,
             seed: 0,
             faults: FaultPlan::default(),
+            thermal: None,
             power_cycles: 0,
             serial: "OUTBOARD0001".into(),
             model: "Outboard software drive".into(),

@@ -23,8 +23,10 @@ use super::limits::COMPLETIONS_PER_STEP;
 use super::queue::{CompletionQueue, SubmissionQueue};
 use super::random::Random;
 use super::registers::ModelRegisters;
+use super::sideband::{ManagementStatus, Sideband};
 use super::slot::{Place, Slots, Work};
 use super::store::{Buffers, StoreError};
+use super::thermal::Heat;
 use super::{Fault, FaultPlan, ModelConfig, Store};
 
 /// A namespace: a store seen as blocks.
@@ -106,6 +108,10 @@ pub(super) struct Controller {
     pub(super) powered_us: u64,
     /// Nothing was taken since the last shutdown or power-on: a power loss now is no unsafe one.
     pub(super) clean: bool,
+    pub(super) sideband: Sideband,
+    /// PERST# is asserted, or was, and the stores have not ended what they were at.
+    pub(super) in_reset: bool,
+    heat: Option<Heat>,
 }
 
 /// How far a command came at once.
@@ -148,6 +154,10 @@ impl Controller {
             model: config.model,
             firmware: config.firmware,
         };
+        let mut health = Health::new(config.power_cycles.saturating_add(1));
+        if let Some(thermal) = config.thermal {
+            health.temperature_kelvin = thermal.ambient_kelvin;
+        }
         let places = usize::from(queues) + 1;
         let defaults = Features::new(queues, namespaces.len(), has_cache);
         Self {
@@ -164,7 +174,7 @@ impl Controller {
             events: Events::default(),
             features: defaults.clone(),
             defaults,
-            health: Health::new(config.power_cycles.saturating_add(1)),
+            health,
             faults: config.faults,
             random: Random::new(config.seed),
             scratch: Vec::new(),
@@ -172,6 +182,9 @@ impl Controller {
             now_us: 0,
             powered_us: 0,
             clean: true,
+            sideband: Sideband::default(),
+            in_reset: false,
+            heat: config.thermal.map(Heat::new),
         }
     }
 
@@ -184,9 +197,12 @@ impl Controller {
     ) -> bool {
         self.now_us = now_us;
         dma.take_published();
+        self.warm();
+        self.follow_perst(registers, dma);
         self.follow_bus(registers, dma);
+        self.tell(registers);
         if registers.gone() {
-            return false;
+            return self.in_reset && self.reap(dma);
         }
         let mut more = self.reap(dma);
         self.follow_configuration(registers, dma);
@@ -207,9 +223,43 @@ impl Controller {
         more
     }
 
+    /// Heats and cools; a warning that begins to hold may be an event.
+    #[inline]
+    fn warm(&mut self) {
+        let Some(heat) = &mut self.heat else { return };
+        if !heat.due(self.now_us) {
+            return;
+        }
+        let health = &mut self.health;
+        let (commands, bytes) = (
+            health.reads + health.writes,
+            health.read_bytes + health.written_bytes,
+        );
+        let thresholds = self.features.thresholds_kelvin();
+        let before = health.warnings(thresholds);
+        health.temperature_kelvin = heat.update(self.now_us, commands, bytes);
+        if health.warnings(thresholds) & !before != 0 {
+            self.check_temperature();
+        }
+    }
+
+    /// Says on the management bus how it is.
+    #[inline]
+    fn tell(&self, registers: &ModelRegisters) {
+        let fine = self.phase != Phase::Fatal && !self.faults.stuck_ready && !self.faults.gone;
+        self.sideband.tell(ManagementStatus {
+            link: !registers.gone(),
+            functional: !self.faults.beyond_reset,
+            no_reset_needed: fine,
+            warnings: self.health.warnings(self.features.thresholds_kelvin()),
+            temperature_kelvin: self.health.temperature_kelvin,
+            used_percent: self.health.used_percent,
+        });
+    }
+
     /// The device left the bus, or came back without its state.
     fn follow_bus(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) {
-        if self.faults.gone == registers.gone() {
+        if self.in_reset || self.faults.gone == registers.gone() {
             return;
         }
         if !self.faults.gone {

@@ -10,7 +10,7 @@ use crate::seam::Device;
 use super::arena::ModelDma;
 use super::controller::Controller;
 use super::registers::ModelRegisters;
-use super::{FaultPlan, ModelConfig, ModelError};
+use super::{FaultPlan, ModelConfig, ModelError, Sideband};
 
 /// What a step leaves to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,18 @@ impl ModelDevice {
         &mut self.controller.faults
     }
 
+    /// The pins and the management bus of the drive.
+    pub fn sideband(&self) -> Sideband {
+        self.controller.sideband.clone()
+    }
+
+    /// Sets how much of its life is used, percent.
+    pub fn set_used_percent(&mut self, percent: u8) {
+        self.controller.health.used_percent = percent;
+    }
+
     /// Sets the composite temperature; crossing a threshold raises an event if the host asked for it.
+    /// A drive that heats by itself goes on from its own.
     pub fn set_temperature(&mut self, kelvin: u16) {
         self.controller.health.temperature_kelvin = kelvin;
         self.controller.check_temperature();

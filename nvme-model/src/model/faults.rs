@@ -98,6 +98,8 @@ pub struct FaultPlan {
     pub stuck_ready: bool,
     /// The device is not on the bus. When it comes back it has lost power.
     pub gone: bool,
+    /// PERST# does not end what keeps the device stuck or off the bus, as it does else.
+    pub beyond_reset: bool,
 }
 
 impl Default for FaultPlan {
@@ -115,6 +117,7 @@ impl FaultPlan {
             injected: 0,
             stuck_ready: false,
             gone: false,
+            beyond_reset: false,
         }
     }
 
@@ -140,6 +143,15 @@ impl FaultPlan {
         self.rules.clear();
         self.stuck_ready = false;
         self.gone = false;
+        self.beyond_reset = false;
+    }
+
+    /// PERST# was asserted: what it can end ends.
+    pub(super) fn reset(&mut self) {
+        if !self.beyond_reset {
+            self.stuck_ready = false;
+            self.gone = false;
+        }
     }
 
     /// How many commands were struck.

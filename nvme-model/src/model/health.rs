@@ -17,6 +17,7 @@ pub(super) struct Health {
     pub(super) unsafe_shutdowns: u64,
     pub(super) media_errors: u64,
     pub(super) temperature_kelvin: u16,
+    pub(super) used_percent: u8,
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) read_bytes: u64,
@@ -34,6 +35,7 @@ impl Health {
             unsafe_shutdowns: 0,
             media_errors: 0,
             temperature_kelvin: TEMPERATURE_KELVIN,
+            used_percent: 0,
             reads: 0,
             writes: 0,
             read_bytes: 0,
@@ -105,6 +107,7 @@ impl Health {
         let mut log = SmartLog::default();
         log.critical_warning = self.warnings(thresholds_kelvin);
         log.temperature_kelvin = self.temperature_kelvin.into();
+        log.used_percent = self.used_percent;
         log.spare_percent = 100;
         log.spare_threshold_percent = 10;
         let units = |bytes: u64| u128::from(bytes.div_ceil(DATA_UNIT_BYTES)).into();

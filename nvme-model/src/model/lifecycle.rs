@@ -210,6 +210,32 @@ impl Controller {
         }
     }
 
+    /// PERST#, a conventional reset (PCIe Base §6.6.1): registers, queues and commands are forgotten, the
+    /// media and what stands in its cache are kept, and no power was lost. The device is off the bus
+    /// while the pin is asserted, and as long after as a store works on a command that was forgotten,
+    /// since until then it may still write to memory.
+    #[inline]
+    pub(super) fn follow_perst(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) {
+        if self.sideband.has_fallen() && self.sideband.take_fall() {
+            self.begin_conventional_reset(registers, dma);
+        }
+        if self.in_reset && !self.sideband.asserted() && self.in_stores() == 0 {
+            self.in_reset = false;
+            registers.set_gone(self.faults.gone);
+        }
+    }
+
+    #[cold]
+    fn begin_conventional_reset(&mut self, registers: &ModelRegisters, dma: &mut ModelDma) {
+        self.faults.reset();
+        self.forget_commands(dma);
+        self.forget_state();
+        self.phase = Phase::Disabled;
+        registers.power_on();
+        registers.set_gone(true);
+        self.in_reset = true;
+    }
+
     /// The power fails and comes back.
     pub(super) fn power_cut(&mut self, registers: &ModelRegisters, dma: &mut ModelDma, seed: u64) {
         *self.random() = super::random::Random::new(seed);

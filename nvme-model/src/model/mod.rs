@@ -45,8 +45,10 @@ mod prp;
 mod queue;
 mod random;
 mod registers;
+mod sideband;
 mod slot;
 mod store;
+mod thermal;
 
 pub use arena::ModelDma;
 pub use config::{ModelConfig, ModelError, NamespaceConfig};
@@ -54,7 +56,9 @@ pub use device::{ModelDevice, Step};
 pub use faults::{Commands, Fault, FaultPlan, When};
 pub use prp::Run;
 pub use registers::ModelRegisters;
+pub use sideband::{ManagementStatus, Sideband};
 pub use store::*;
+pub use thermal::Thermal;
 
 #[cfg(test)]
 mod tests;

@@ -120,12 +120,22 @@ impl Default for SmartLog {
 }
 
 impl SmartLog {
+    /// Critical warning bit: spare below its threshold.
+    pub const WARNING_SPARE: u8 = 1 << 0;
     /// Critical warning bit: temperature.
     pub const WARNING_TEMPERATURE: u8 = 1 << 1;
     /// Critical warning bit: reliability degraded.
     pub const WARNING_RELIABILITY: u8 = 1 << 2;
     /// Critical warning bit: the media is read only.
     pub const WARNING_READ_ONLY: u8 = 1 << 3;
+    /// Critical warning bit: the volatile memory backup failed.
+    pub const WARNING_BACKUP: u8 = 1 << 4;
+    /// All critical warnings that have a name here.
+    pub const WARNINGS: u8 = Self::WARNING_SPARE
+        | Self::WARNING_TEMPERATURE
+        | Self::WARNING_RELIABILITY
+        | Self::WARNING_READ_ONLY
+        | Self::WARNING_BACKUP;
 }
 
 /// The Firmware Slot Information log (Base §5.16.1.4, Figure 209).

@@ -239,6 +239,12 @@ pub struct Fake {
     /// The event request that waits for an event.
     pub event_request: Option<u16>,
     pub logs_read: Vec<u8>,
+    /// What the SMART log tells; power cycles are set apart.
+    pub smart: SmartLog,
+    /// The value of Asynchronous Event Configuration.
+    pub smart_events: u32,
+    /// Asynchronous Event Configuration gets this status.
+    pub refuse_events: Option<Status>,
     /// I/O commands fetched and not answered: queue and entry.
     pub taken: Vec<(u16, SubmissionEntry)>,
     pub blocks: HashMap<(u32, u64), Vec<u8>>,
@@ -329,6 +335,9 @@ impl Fake {
             aborts: Aborts::Succeed,
             event_request: None,
             logs_read: Vec::new(),
+            smart: SmartLog::default(),
+            smart_events: 0,
+            refuse_events: None,
             taken: Vec::new(),
             blocks: HashMap::new(),
             rings: BTreeMap::new(),
@@ -460,6 +469,15 @@ impl Fake {
                 };
                 self.dma.at_bus(data, 4096).copy_from_slice(&page);
             }
+            AdminOpcode::SET_FEATURES
+                if SetFeaturesDword10::from(entry.cdw10.get()).feature()
+                    == FeatureId::ASYNCHRONOUS_EVENT_CONFIGURATION =>
+            {
+                self.smart_events = entry.cdw11.get();
+                if let Some(status) = self.refuse_events {
+                    return self.complete(0, id, status, 0);
+                }
+            }
             AdminOpcode::SET_FEATURES => {
                 let grant = NumberOfQueues::new()
                     .with_submission_queues_0(self.queue_grant - 1)
@@ -469,7 +487,7 @@ impl Fake {
             AdminOpcode::GET_LOG_PAGE => {
                 let log = GetLogPageDword10::from(entry.cdw10.get()).log();
                 self.logs_read.push(log.0);
-                let mut smart = SmartLog::default();
+                let mut smart = self.smart;
                 smart.power_cycles = U128::new(self.power_cycles.into());
                 self.dma.at_bus(data, 512).copy_from_slice(smart.as_bytes());
             }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod fake;
+mod outside;
 mod ownership;
 mod recovery;
 mod rings;

@@ -29,7 +29,7 @@ impl Bench {
     }
 
     /// Results by token.
-    fn results(&mut self) -> Vec<(u64, Result<(), Error>)> {
+    pub fn results(&mut self) -> Vec<(u64, Result<(), Error>)> {
         let mut results = Vec::new();
         for completion in std::mem::take(&mut self.done) {
             results.push((completion.token, completion.result));
@@ -38,7 +38,7 @@ impl Bench {
         results
     }
 
-    fn whole(&self) -> bool {
+    pub fn whole(&self) -> bool {
         self.pool.free() == self.pool.total()
     }
 }

@@ -6,7 +6,8 @@
 
 use client::linker;
 use ebpf::abi::{
-    DPU_CRC32C, DPU_MEMCPY, DPU_READ, DPU_SIZE, MAP_DELETE_ELEM, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM,
+    DPU_CRC32C, DPU_MEMCPY, DPU_READ, DPU_SIZE, HELPERS, MAP_DELETE_ELEM, MAP_LOOKUP_ELEM,
+    MAP_UPDATE_ELEM,
 };
 use ebpf::limits::STACK_BYTES;
 use ebpf::maps::{HashSeed, Keys, bytes_needed};
@@ -16,44 +17,6 @@ use ebpf::{
 };
 
 use super::{Answer, Backend};
-
-const HELPERS: &[HelperSpec] = &[
-    HelperSpec {
-        id: DPU_READ,
-        name: "dpu_read",
-        length_arg: Some(3),
-    },
-    HelperSpec {
-        id: DPU_SIZE,
-        name: "dpu_size",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: DPU_MEMCPY,
-        name: "dpu_memcpy",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: DPU_CRC32C,
-        name: "dpu_crc32c",
-        length_arg: Some(2),
-    },
-    HelperSpec {
-        id: MAP_LOOKUP_ELEM,
-        name: "bpf_map_lookup_elem",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: MAP_UPDATE_ELEM,
-        name: "bpf_map_update_elem",
-        length_arg: None,
-    },
-    HelperSpec {
-        id: MAP_DELETE_ELEM,
-        name: "bpf_map_delete_elem",
-        length_arg: None,
-    },
-];
 
 const EBADF: i64 = -9;
 const EFAULT: i64 = -14;
@@ -205,7 +168,7 @@ fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
 
 impl Host for Dpu<'_> {
     fn helpers(&self) -> &[HelperSpec] {
-        HELPERS
+        &HELPERS
     }
 
     fn call(&mut self, helper: u32, args: [u64; 5], memory: &mut Memory<'_>) -> HelperResult {
@@ -250,7 +213,7 @@ impl Backend for Interpreted {
         let header = image.header();
         let slots: Vec<u64> = image.code().collect();
         let entry = image.entry(EntryKind::Call).expect("it has a dpu/call");
-        let checked = check_image(&image, &slots, HELPERS).expect("it passes the check");
+        let checked = check_image(&image, &slots, &HELPERS).expect("it passes the check");
         let program = Program::new(&slots, &checked, Memory::address(RegionId::Scratch, 0));
 
         let mut padded = args.to_vec();

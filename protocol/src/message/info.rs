@@ -1,6 +1,7 @@
 //! What the agent is, and how it fares.
 
 use crate::limits::{COUNTERS_MAX, NAMESPACES_MAX, POOLS_MAX};
+use crate::open_enum::open_enum;
 use serde::{Deserialize, Serialize};
 
 /// Asks what the agent and its drive are.
@@ -84,6 +85,87 @@ pub struct StatsReply<'a> {
     /// What is in use.
     #[serde(borrow)]
     pub pools: heapless::Vec<Pool<'a>, POOLS_MAX>,
+    /// How the drive fares.
+    pub drive: DriveHealth,
+}
+
+/// How the drive fares, as it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriveHealth {
+    /// Whether it is of use.
+    pub state: DriveState,
+    /// Who told the following.
+    pub source: HealthSource,
+    /// How the drive answered on its management bus, which it is asked on when its controller is
+    /// dead.
+    pub management: ManagementState,
+    /// Critical warnings, bits as in the SMART log: 0 spare, 1 temperature, 2 reliability, 3 read
+    /// only, 4 backup.
+    pub warnings: u8,
+    /// Composite temperature.
+    pub temperature_celsius: Option<i16>,
+    /// Life used, percent; may exceed 100.
+    pub used_percent: Option<u8>,
+    /// Spare left, percent.
+    pub spare_percent: Option<u8>,
+    /// How long ago that was told, microseconds.
+    pub age_us: Option<u64>,
+    /// The drive is too hot and gets half the commands.
+    pub throttled: bool,
+}
+
+open_enum! {
+    /// Whether a drive is of use.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(transparent)]
+    pub enum DriveState: u8 {
+        /// It is being started.
+        Starting = 0,
+        /// It works.
+        Running = 1,
+        /// It is being reset, by the driver or by PERST#.
+        Recovering = 2,
+        /// It was shut down.
+        Stopped = 3,
+        /// It is out of service.
+        Failed = 4,
+    }
+}
+
+open_enum! {
+    /// Where the health of a drive is known from.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(transparent)]
+    pub enum HealthSource: u8 {
+        /// Nobody told.
+        Absent = 0,
+        /// The SMART log.
+        Smart = 1,
+        /// The management bus: NVMe-MI Basic Management.
+        Management = 2,
+    }
+}
+
+open_enum! {
+    /// How a drive answered on its management bus.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(transparent)]
+    pub enum ManagementState: u8 {
+        /// It was not asked.
+        NotAsked = 0,
+        /// It answered.
+        Answered = 1,
+        /// Nobody acknowledged: there is no bus, or nobody on it.
+        NoAcknowledge = 2,
+        /// The bus failed otherwise.
+        BusError = 3,
+        /// The answer has not the length it must have.
+        WrongLength = 4,
+        /// The answer's checksum is wrong.
+        BadChecksum = 5,
+        /// The drive says that it cannot tell now.
+        NotReady = 6,
+    }
 }
 
 /// A counter. It rises only, unless its name says otherwise.

@@ -20,7 +20,7 @@ const OPTIONS: [(&str, &str, &str); 5] = [
     (
         "arg-u64",
         "NUMBER",
-        "Append 8 bytes to the arguments: a number, little-endian",
+        "Append 8 bytes to the arguments: a number, little-endian; may be negative",
     ),
     (
         "arg-u32",
@@ -57,7 +57,7 @@ impl Arguments {
 
 fn piece(option: &str, value: &str) -> Result<Piece, String> {
     Ok(match option {
-        "arg-u64" => Piece::Bytes(size::number(value)?.to_le_bytes().to_vec()),
+        "arg-u64" => Piece::Bytes(size::signed(value)?.to_le_bytes().to_vec()),
         "arg-u32" => {
             let number = u32::try_from(size::number(value)?)
                 .map_err(|_| format!("{value} does not fit into 32 bits"))?;
@@ -79,7 +79,7 @@ impl FromArgMatches for Arguments {
                 let piece = piece(option, value).map_err(|problem| {
                     Error::raw(
                         clap::error::ErrorKind::ValueValidation,
-                        format!("--{option}: {problem}\n"),
+                        format!("--{option}: {problem}"),
                     )
                 })?;
                 found.push((index, piece));
@@ -142,6 +142,7 @@ mod tests {
         ];
         assert_eq!(parse(&words).unwrap(), b"ab\x02\x01\x00\x00c\xff\x00");
         assert_eq!(parse(&["--arg-u64", "7"]).unwrap(), 7_u64.to_le_bytes());
+        assert_eq!(parse(&["--arg-u64", "-2"]).unwrap(), (-2_i64).to_le_bytes());
         assert_eq!(parse(&[]).unwrap(), b"");
     }
 

@@ -72,13 +72,7 @@ impl Call {
     }
 
     fn check(&self, program: &Program, args: &[u8]) -> Result<(), Failure> {
-        let (given, needed) = (self.objects.len(), program.objects as usize);
-        if given < needed {
-            return Err(Failure::usage(format!(
-                "program {} needs {needed} objects and was given {given}. Add --object NAMESPACE, such as --object 1",
-                program.name
-            )));
-        }
+        check_objects(&program.name, program.objects, self.objects.len())?;
         if args.len() > program.args_max as usize {
             return Err(Failure::usage(format!(
                 "program {} takes at most {} bytes of arguments and was given {}",
@@ -125,6 +119,17 @@ impl Call {
             Format::Hex => hex_dump(reply).try_for_each(|row| output.line(&row)),
         }
     }
+}
+
+/// Refuses to attach a program with fewer objects than it declares.
+pub(crate) fn check_objects(name: &str, needed: u32, given: usize) -> Result<(), Failure> {
+    if given >= needed as usize {
+        return Ok(());
+    }
+    let objects = if needed == 1 { "object" } else { "objects" };
+    Err(Failure::usage(format!(
+        "program {name} needs {needed} {objects} and was given {given}. Add --object NAMESPACE, such as --object 1"
+    )))
 }
 
 /// Nobody is left to tell if this fails.

@@ -81,6 +81,7 @@ impl Failure {
             | Failure::NoSuchProgram(_) => 1,
             Failure::Client(error) => match error {
                 error if error.is_outcome_unknown() => 4,
+                error if is_no_address(error) => 2,
                 ClientError::Unreachable { .. }
                 | ClientError::Session(_)
                 | ClientError::Lost { .. } => 3,
@@ -103,10 +104,14 @@ impl Failure {
             _ => return None,
         };
         Some(match error {
+            error if is_no_address(error) => "--agent takes HOST or HOST:PORT",
             ClientError::Unreachable { .. } => {
                 "Is `host-sim serve` running? Say where with --agent HOST:PORT"
             }
             ClientError::Session(SessionError::Hello(_)) => "Is this an Outboard agent's port?",
+            ClientError::Session(SessionError::TimedOut) => {
+                "Is this an Outboard agent's port? --timeout has it wait longer"
+            }
             ClientError::OutcomeUnknown { .. } => {
                 "Look at what is on the drive before doing it again"
             }
@@ -117,6 +122,10 @@ impl Failure {
                 Status::NameTaken => "Choose another with --name, or `outboard unload` that one",
                 Status::OutOfInstructions => "Give it more with --instructions",
                 Status::OutOfReads => "Give it more with --reads",
+                Status::TooLarge => "`outboard info` shows the limits",
+                Status::ProgramFault => {
+                    "`outboard verify --all` on its object shows which line of C that instruction is of"
+                }
                 Status::NoSuchEntry => "`outboard map dump` shows the entries there are",
                 Status::PoolExhausted => "Try again later; `outboard stats` shows what is in use",
                 _ => return None,
@@ -124,4 +133,10 @@ impl Failure {
             _ => return None,
         })
     }
+}
+
+/// Whether what was given as an address is none.
+fn is_no_address(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { source, .. }
+        if source.kind() == io::ErrorKind::InvalidInput)
 }

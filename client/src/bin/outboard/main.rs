@@ -3,6 +3,7 @@
 mod arguments;
 mod bytes;
 mod call;
+mod drive;
 mod failure;
 mod info;
 mod io;

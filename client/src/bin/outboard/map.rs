@@ -2,6 +2,7 @@
 
 use crate::Agent;
 use crate::bytes::{self, GRAMMAR, Style};
+use crate::call;
 use crate::failure::Failure;
 use crate::output::{Output, hex, hex_dump};
 use crate::programs;
@@ -279,17 +280,21 @@ impl Sitting {
         let (program, names) = if is_file {
             let linked = programs::link(path, &programs::read(path)?)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            let program = client.load(&name, &linked.image)?;
+            let id = client.load(&name, &linked.image)?;
             let names = linked.maps.into_iter().map(|(name, _)| name).collect();
-            (program, Some(names))
+            let known = client.programs()?;
+            let program = known.into_iter().find(|program| program.id == id);
+            let missing = || Failure::NoSuchProgram(name.into_owned());
+            (program.ok_or_else(missing)?, Some(names))
         } else {
-            (programs::find(client, &self.program)?.id, None)
+            (programs::find(client, &self.program)?, None)
         };
+        call::check_objects(&program.name, program.objects, self.objects.len())?;
         let mut objects = Vec::new();
         for range in &self.objects {
             objects.push(client.open(range.namespace, range.offset, range.length)?.id);
         }
-        let instance = client.attach(program, &objects, Budgets::default())?;
+        let instance = client.attach(program.id, &objects, Budgets::default())?;
         let maps = client.maps(instance)?;
         Ok(Attached {
             instance,

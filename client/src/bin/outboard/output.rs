@@ -170,6 +170,7 @@ mod tests {
             harmless("a\x1b[2Jb\n\u{9b}"),
             "a\u{fffd}[2Jb\u{fffd}\u{fffd}"
         );
+        assert_eq!(harmless("a\u{202e}b\u{2066}c"), "a\u{fffd}b\u{fffd}c");
         assert_eq!(harmless("Grüße"), "Grüße");
     }
 

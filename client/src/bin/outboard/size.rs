@@ -32,6 +32,15 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| format!("{text:?} is no number of at most 64 bits"))
 }
 
+/// A number as its low 64 bits: one that may be negative, as an i64 is.
+pub(crate) fn signed(text: &str) -> Result<u64, String> {
+    let negative = text.strip_prefix('-').and_then(|text| number(text).ok());
+    match negative {
+        Some(number) if number <= 1 << 63 => Ok(number.wrapping_neg()),
+        _ => number(text),
+    }
+}
+
 /// A range of a namespace, `NAMESPACE[:OFFSET[:LENGTH]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -77,6 +86,16 @@ mod tests {
             "4ä",
         ] {
             assert!(bytes(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn negative_numbers() {
+        assert_eq!(signed("-1"), Ok(u64::MAX));
+        assert_eq!(signed("-0x8000_0000_0000_0000"), Ok(1 << 63));
+        assert_eq!(signed("18446744073709551615"), Ok(u64::MAX));
+        for wrong in ["-", "--1", "-9223372036854775809", "x"] {
+            assert!(signed(wrong).is_err(), "{wrong:?}");
         }
     }
 

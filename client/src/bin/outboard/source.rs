@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 /// Bytes of a source file that is read; of a larger one, the object's lines are shown.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// What the names of source files end in. An object may name any file of this machine's, and what
+/// is shown of it may be read by others than its owner.
+const ENDINGS: [&str; 10] = ["c", "h", "cc", "cpp", "cxx", "hh", "hpp", "inc", "rs", "S"];
+
 /// A stretch of lines, with one of them marked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Excerpt {
@@ -55,8 +59,12 @@ fn line(linked: &Linked, place: &Source, folder: &Path) -> Option<String> {
         .nth(place.line.checked_sub(1)? as usize)
 }
 
-/// A file of text, if it is one that ends.
+/// A file of source, if it is one that ends.
 fn read(path: &Path) -> Option<String> {
+    let ending = path.extension()?.to_str()?;
+    if !ENDINGS.contains(&ending) {
+        return None;
+    }
     let about = std::fs::metadata(path).ok()?;
     if !about.is_file() || about.len() > FILE_BYTES_MAX {
         return None;
@@ -93,6 +101,15 @@ fn mark(line: &str, column: u32) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_but_source_is_read() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(read(&here.join("src/lib.rs")).is_some());
+        for other in ["Cargo.toml", "src", "src/no.rs"] {
+            assert_eq!(read(&here.join(other)), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_word_or_a_sign_is_marked() {

@@ -1,6 +1,7 @@
 //! `outboard stats`.
 
 use crate::Agent;
+use crate::drive;
 use crate::failure::Failure;
 use crate::output::{Output, duration_in_words, grouped};
 use serde_json::{Map, Value, json};
@@ -64,6 +65,7 @@ fn print(
     output: &mut Output,
 ) -> Result<(), Failure> {
     output.line(&format!("up {}", duration_in_words(now.uptime_us)))?;
+    output.line(&drive::line(&now.drive))?;
     output.line("")?;
     let seconds = before
         .map(|before| now.uptime_us.saturating_sub(before.uptime_us) as f64 / 1e6)
@@ -107,5 +109,10 @@ fn to_json(stats: &client::Stats) -> Value {
             (pool.name.clone(), value)
         })
         .collect();
-    json!({ "uptime_us": stats.uptime_us, "counters": counters, "pools": pools })
+    json!({
+        "uptime_us": stats.uptime_us,
+        "drive": drive::to_json(&stats.drive),
+        "counters": counters,
+        "pools": pools,
+    })
 }

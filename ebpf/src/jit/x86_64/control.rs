@@ -81,6 +81,33 @@ impl Twice {
     }
 }
 
+/// Heads that are repeated in a program: about 6 KiB of code at the most, or a program that is all
+/// jumps back would need five times the memory that it needs without.
+const REPEATS_MAX: u16 = 64;
+
+/// A few operations and a jump further down: so a loop begins that its compiler has turned round. To
+/// repeat them in place of a jump back saves a taken jump in every round, and each way round has a
+/// question of its own, whose answer is predicted better.
+struct Head {
+    /// Where the question is.
+    question: u32,
+    /// Where it leads.
+    target: u32,
+}
+
+impl Head {
+    fn at(source: &Source<'_>, pc: u32) -> Option<Head> {
+        let question = end_of_operations(source, pc)?;
+        match source.instruction(question) {
+            Ok(Instruction::JumpIf { offset, .. }) if offset > 0 => Some(Head {
+                question,
+                target: target_of(question, i32::from(offset)),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// The offset of a second jump, if it asks what the first one asks.
 fn same_question(first: &Instruction, second: &Instruction) -> Option<i16> {
     match (*first, *second) {
@@ -119,16 +146,31 @@ fn is_asked_about(instruction: &Instruction, register: Register) -> bool {
 }
 
 impl Emitter {
-    pub(super) fn jump(&self, table: &Table<'_>, pc: u32, offset: i32, asm: &mut Asm<'_, '_>) {
+    pub(super) fn jump(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        offset: i32,
+        asm: &mut Asm<'_, '_>,
+    ) {
         if offset != 0 {
-            self.go(table, (pc, table.is_near(pc)), target_of(pc, offset), asm);
+            let near = table.is_near(pc);
+            self.go(source, table, (pc, near), target_of(pc, offset), asm);
         }
     }
 
     /// Makes a jump, which may be known to be near.
-    fn go(&self, table: &Table<'_>, (pc, near): (u32, bool), target: u32, asm: &mut Asm<'_, '_>) {
+    fn go(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        (pc, near): (u32, bool),
+        target: u32,
+        asm: &mut Asm<'_, '_>,
+    ) {
         if target <= pc {
-            self.go_back(table, (pc, near), target, asm);
+            self.go_back(source, table, (pc, near), target, asm);
         } else {
             asm.jump(near, table.offset(target));
         }
@@ -136,7 +178,8 @@ impl Emitter {
 
     /// Pays for a jump back, which may be known to be near, and makes it.
     fn go_back(
-        &self,
+        &mut self,
+        source: &Source<'_>,
         table: &Table<'_>,
         (pc, near): (u32, bool),
         target: u32,
@@ -144,8 +187,40 @@ impl Emitter {
     ) {
         let price = meter::jump_cost(pc, target) as i32;
         asm.op2_number(Bits::B64, Op2::Sub, Rm::Reg(FUEL), price);
+        if self.repeats < REPEATS_MAX
+            && let Some(head) = Head::at(source, target)
+        {
+            self.repeats += 1;
+            let overdrawn = self.stub(asm, Exit::Jump { pc, target });
+            asm.jump_if(Cc::Less, false, overdrawn);
+            return self.repeat(source, table, target, &head, asm);
+        }
         asm.jump_if(Cc::GreaterEqual, near, table.offset(target));
         self.go_out(asm, Exit::Jump { pc, target });
+    }
+
+    /// Does what stands at a slot as the head of a loop, and goes on behind it.
+    fn repeat(
+        &mut self,
+        source: &Source<'_>,
+        table: &Table<'_>,
+        pc: u32,
+        head: &Head,
+        asm: &mut Asm<'_, '_>,
+    ) {
+        self.operations(source, table, pc, head.question, asm);
+        if let Ok(Instruction::JumpIf {
+            width,
+            condition,
+            dst,
+            src,
+            ..
+        }) = source.instruction(head.question)
+        {
+            let cc = self.compare(asm, bits_of(width), condition, dst, src);
+            asm.jump_if(cc, false, table.offset(head.target));
+        }
+        asm.jump(false, table.offset(head.question + 1));
     }
 
     /// Does what stands from a slot to another, all of it operations on registers.
@@ -188,7 +263,7 @@ impl Emitter {
         self.go_on(source, table, second + 1, asm);
         asm.close(taken);
         self.operations(source, table, joined, second, asm);
-        self.go(table, (second, false), target, asm);
+        self.go(source, table, (second, false), target, asm);
     }
 
     /// Goes to a slot; or to where that leads after a few operations, which are done here.
@@ -197,7 +272,7 @@ impl Emitter {
         let jump = end.and_then(|end| Some((end, source.instruction(end).ok()?)));
         if let Some((end, Instruction::Jump { offset, .. })) = jump {
             self.operations(source, table, pc, end, asm);
-            self.go(table, (end, false), target_of(end, offset), asm);
+            self.go(source, table, (end, false), target_of(end, offset), asm);
         } else {
             asm.jump(false, table.offset(pc));
         }
@@ -227,7 +302,7 @@ impl Emitter {
             self.jump_if_twice(source, table, (pc, cc), &twice, asm);
         } else if target <= pc {
             let stays = asm.open_if(cc.not());
-            self.go_back(table, (pc, table.is_near(pc)), target, asm);
+            self.go_back(source, table, (pc, table.is_near(pc)), target, asm);
             asm.close(stays);
         } else if offset != 0 {
             asm.jump_if(cc, table.is_near(pc), table.offset(target));

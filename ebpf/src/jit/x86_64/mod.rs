@@ -19,7 +19,8 @@
 //! A jump back is a subtraction from the fuel and a jump that is taken as long as that is not
 //! negative: no more jumps than there would be without a meter. A jump that was taken once has a price
 //! even where it is not taken, so there are none on the way that only lead out of it, but those of
-//! guarded accesses.
+//! guarded accesses, and those of jumps back to where little is done before the next jump: that is
+//! repeated instead, so it is the next jump alone that is taken.
 
 mod access;
 mod arithmetic;
@@ -140,6 +141,8 @@ pub(super) struct Emitter {
     /// Stubs so far, and where they were to begin in the pass before.
     stubs: usize,
     stubs_at: usize,
+    /// Heads of loops repeated so far.
+    repeats: u16,
 }
 
 impl Emitter {
@@ -155,6 +158,7 @@ impl Emitter {
             pop: 0,
             stubs: 0,
             stubs_at: 0,
+            repeats: 0,
         }
     }
 
@@ -363,6 +367,7 @@ impl backend::Emitter for Emitter {
         self.bounds = bounds;
         self.flags = None;
         self.stubs = 0;
+        self.repeats = 0;
         let asm = &mut Asm(out);
         self.entry(asm);
         self.ways_out(asm);
@@ -448,7 +453,7 @@ impl Emitter {
                 self.load_wide(source, pc, dst, value, asm);
                 return 2;
             }
-            Instruction::Jump { offset, .. } => self.jump(table, pc, offset, asm),
+            Instruction::Jump { offset, .. } => self.jump(source, table, pc, offset, asm),
             Instruction::JumpIf { .. } => self.jump_if(source, table, pc, instruction, asm),
             Instruction::CallHelper { id } => {
                 self.go_out_with(asm, Exit::Helper { pc }, id);

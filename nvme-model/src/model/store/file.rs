@@ -80,7 +80,7 @@ pub enum OpenError {
     },
     /// Somebody else uses it.
     #[error(
-        "{path} is in use by another process; stop that one, or open the file read-only in both"
+        "{path} is in use, by another process or because it is given twice; stop that one, or name another file"
     )]
     Locked {
         /// Which.

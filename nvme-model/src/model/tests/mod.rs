@@ -6,4 +6,5 @@ mod host;
 mod io;
 mod lifecycle;
 mod queues;
+mod sideband;
 mod stores;

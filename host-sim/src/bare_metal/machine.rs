@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -139,6 +140,8 @@ impl BoardMachine {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // Ctrl-C at a terminal goes to a whole group, and is for host-sim, which has QEMU flush first.
+        command.process_group(0);
         process::die_with_parent(&mut command);
         let spawned = command.spawn();
         let mut child = spawned.map_err(|source| process::cannot_run(&program, source))?;
