@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Connections that come and go, one after the other.
-const CONNECTIONS: u32 = 200;
+const CONNECTIONS: u32 = 1000;
 
 fn firmware() -> PathBuf {
     let named = env::var_os("OUTBOARD_FIRMWARE").expect("OUTBOARD_FIRMWARE names the firmware");

@@ -109,7 +109,7 @@ pub(crate) fn split_stacks() {
             "isb",
             here = out(reg) _,
             top = in(reg) top,
-            options(nomem, preserves_flags),
+            options(preserves_flags),
         );
     }
 }
