@@ -20,6 +20,7 @@ use nvme_model::seam::{Device, Dma};
 use crate::board::{Board, NoBoard};
 use crate::drive::FlushGates;
 use crate::execution::ExecutionConfig;
+use crate::fmt::{debug, info};
 use crate::health::Monitor;
 use crate::invocation::Invocations;
 use crate::last_resort::LastResort;
@@ -208,6 +209,14 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             driver.set_outside_reset(OutsideReset::Ready);
         }
         let connections = limits.connections;
+        info!(
+            "an agent of {} bytes: {} connections, {} requests, {} programs in engine {}",
+            limits.total_bytes() as u64,
+            connections as u32,
+            limits.requests as u32,
+            limits.programs as u32,
+            config.execution.engine.name()
+        );
         Ok(Agent {
             net,
             driver,
@@ -380,7 +389,10 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
                             protocol::RequestId::NONE,
                         );
                     }
-                    None => self.net.abort(id),
+                    None => {
+                        debug!("no slot for a connection: reset");
+                        self.net.abort(id);
+                    }
                 },
                 NetEvent::Readable(id) => {
                     if let Some(index) = self.connections.find(id) {
@@ -436,6 +448,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
                 Phase::Free | Phase::Lost => {}
                 _ if stalled => {
                     self.counters.connections_stalled += 1;
+                    debug!("connection {} makes no progress: reset", index.0);
                     self.reset(index);
                 }
                 Phase::Hello { since_us } if late(since_us, patience_us(HELLO_DEADLINE_US)) => {

@@ -14,6 +14,7 @@ use crate::agent::Agent;
 use crate::board::Board;
 use crate::diagnosis;
 use crate::drive::{QUEUE, Submitted, Token};
+use crate::fmt::debug;
 use crate::invocation::{Attached, InvocationIndex, Ran, Reading, Start};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CLEARED_PAGES_PER_TURN, SLICE_INSTRUCTIONS, SLICES_PER_TURN,
@@ -305,6 +306,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             }
             Ran::Fault(fault) => {
                 self.counters.calls_faulted += 1;
+                debug!("a program faulted at instruction {}", fault.pc as u64);
                 let body = ErrorBody::fault(fault.pc, format_args!("{}", fault.kind));
                 self.refuse(request, Status::ProgramFault, body);
             }
@@ -499,6 +501,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             Err(why) => {
                 self.counters.programs_refused += 1;
                 let (status, body) = verdict(&why);
+                debug!("a program is refused, status {:#x}", status.0);
                 self.refuse(request, status, body);
             }
         }

@@ -3,7 +3,7 @@
 //! Requests queue by connection and connections take turns, one command each. A read waits
 //! for its pages here, holding nothing; a write brought its own.
 
-use nvme_model::driver::{Completion, DriverState, Error, NamespaceId, Operation};
+use nvme_model::driver::{Completion, DriverState, Error, FailReason, NamespaceId, Operation};
 use nvme_model::memory::{PageList, Transfer};
 use nvme_model::seam::{Device, PAGE_BYTES};
 use nvme_model::spec::StatusType;
@@ -12,12 +12,40 @@ use protocol::{ErrorBody, Status};
 
 use crate::agent::Agent;
 use crate::board::Board;
+use crate::fmt::{error, info, warn};
 use crate::limits::{COMPLETIONS_PER_TURN, READ_PAGES_MIN};
 use crate::net::PacketDevice;
 use crate::objects::Placed;
 use crate::queue::Queue;
 use crate::request::{Answer, Event, RequestIndex, Requests, State, Work};
 use crate::session::ConnectionIndex;
+
+/// Says what has become of the drive.
+#[cold]
+fn tell(state: DriverState) {
+    match state {
+        DriverState::Starting => info!("drive: starting"),
+        DriverState::Running => info!("drive: running"),
+        DriverState::Aborting => warn!("drive: commands are late and are being aborted"),
+        DriverState::Disabling => warn!("drive: being reset"),
+        DriverState::AwaitingReset(why) => {
+            warn!("drive: {}: to be reset from outside", reason(why));
+        }
+        DriverState::Stopping => info!("drive: stopping"),
+        DriverState::Stopped => info!("drive: stopped"),
+        DriverState::Failed(why) => error!("drive: failed: {}", reason(why)),
+    }
+}
+
+/// Why, in words that every log takes.
+const fn reason(why: FailReason) -> &'static str {
+    match why {
+        FailReason::Gone => "it is gone",
+        FailReason::Unfit(_) => "it cannot be driven",
+        FailReason::ResetStuck => "its reset does not end",
+        _ => "it does not come up, or not for long",
+    }
+}
 
 /// The one queue pair of this agent.
 pub(crate) const QUEUE: usize = 0;
@@ -129,15 +157,17 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     /// Takes what the drive completed, a bounded number.
     pub(crate) fn reap(&mut self) {
         let mut batch: heapless::Vec<Completion, COMPLETIONS_PER_TURN> = heapless::Vec::new();
-        let started = self.driver.state() == DriverState::Running;
+        let before = self.driver.state();
         self.drive_wake = self
             .driver
             .poll(self.now_us, COMPLETIONS_PER_TURN, &mut |completion| {
                 // The driver was asked for no more than fit.
                 let _ = batch.push(completion);
             });
-        if !started && self.driver.state() == DriverState::Running {
-            self.counters.drive_starts += 1;
+        let now = self.driver.state();
+        if now != before {
+            self.counters.drive_starts += u64::from(now == DriverState::Running);
+            tell(now);
         }
         for completion in batch {
             self.counters.drive_completions += 1;

@@ -23,13 +23,13 @@ use core::fmt;
 use core::ops::DerefMut;
 
 use ebpf::abi::CONTEXT_BYTES;
-use ebpf::fast::{DecodeError, DecodedStore, run_proved};
+use ebpf::fast::DecodeError;
+#[cfg(feature = "interpreter")]
+use ebpf::fast::{DecodedStore, run_proved};
 use ebpf::jit::{self, JitError, JitStore, Job, table_for};
 use ebpf::limits::{CODE_SLOTS_MAX, STACK_BYTES};
 use ebpf::verifier::{Environment, Kept, ProofId, Verified, Verifier};
-use ebpf::{
-    Decoded, EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, State, run_planned,
-};
+use ebpf::{EntryKind, Fault, FaultKind, Isolation, Memory, Outcome, RegionId, State, run_planned};
 
 use crate::code::{Code, MapCode};
 use crate::helpers::HelperHost;
@@ -38,13 +38,17 @@ use crate::maps::{MapView, put_values};
 /// The greatest error number a helper returns.
 const ERRNO_MAX: i64 = 4095;
 
-const OPS: usize = Decoded::ops_for(CODE_SLOTS_MAX);
+#[cfg(feature = "interpreter")]
+const OPS: usize = ebpf::Decoded::ops_for(CODE_SLOTS_MAX);
 const ENTRIES: usize = table_for(CODE_SLOTS_MAX);
 
 /// Bytes that the form of a program takes up at most, with so many of machine code.
 #[must_use]
 pub const fn form_bytes_max(code_bytes: usize) -> usize {
+    #[cfg(feature = "interpreter")]
     let decoded = size_of::<DecodedStore<OPS>>();
+    #[cfg(not(feature = "interpreter"))]
+    let decoded = 0;
     let compiled = size_of::<JitStore<Code, ENTRIES>>() + code_bytes;
     if decoded > compiled {
         decoded
@@ -59,6 +63,7 @@ pub enum EngineKind {
     /// The interpreter that checks every access, held to the proof: the referee.
     Checked,
     /// The interpreter of a decoded form, which checks only what was not proved.
+    #[cfg(feature = "interpreter")]
     Interpreter,
     /// Machine code, in memory of the platform's.
     Jit(MapCode),
@@ -70,6 +75,7 @@ impl EngineKind {
     pub const fn name(self) -> &'static str {
         match self {
             EngineKind::Checked => "interpreter-checked",
+            #[cfg(feature = "interpreter")]
             EngineKind::Interpreter => "interpreter",
             EngineKind::Jit(_) => "jit",
         }
@@ -90,7 +96,10 @@ impl Default for ExecutionConfig {
     /// The fastest engine that every machine has, among tenants.
     fn default() -> Self {
         ExecutionConfig {
+            #[cfg(feature = "interpreter")]
             engine: EngineKind::Interpreter,
+            #[cfg(not(feature = "interpreter"))]
+            engine: EngineKind::Checked,
             isolation: Isolation::Shared,
         }
     }
@@ -109,6 +118,7 @@ impl fmt::Display for ExecutionConfig {
 /// A program in the form that an engine takes.
 enum Form {
     Checked,
+    #[cfg(feature = "interpreter")]
     Decoded(Box<DecodedStore<OPS>>),
     Compiled(Box<JitStore<Code, ENTRIES>>),
 }
@@ -117,6 +127,7 @@ impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Form::Checked => "Checked",
+            #[cfg(feature = "interpreter")]
             Form::Decoded(_) => "Decoded",
             Form::Compiled(_) => "Compiled",
         })
@@ -139,6 +150,7 @@ impl LoadedProgram {
             verified: Box::new(Verified::EMPTY),
             form: match engine {
                 EngineKind::Checked => Form::Checked,
+                #[cfg(feature = "interpreter")]
                 EngineKind::Interpreter => Form::Decoded(Box::default()),
                 EngineKind::Jit(map) => {
                     Form::Compiled(Box::new(JitStore::new(Code(map(code_bytes)?))))
@@ -170,10 +182,11 @@ impl LoadedProgram {
         if !verifier.take(&mut self.verified) {
             return Err(Unfit::NotProved);
         }
-        let (program, plan) = (self.verified.program(), self.verified.plan());
+        let program = self.verified.program();
         match &mut self.form {
             Form::Checked => {}
-            Form::Decoded(store) => store.decode(&program, plan, isolation)?,
+            #[cfg(feature = "interpreter")]
+            Form::Decoded(store) => store.decode(&program, self.verified.plan(), isolation)?,
             Form::Compiled(store) => {
                 translation.0 = Some((self.verified.id(), store.begin(&program, isolation)?));
             }
@@ -359,6 +372,7 @@ impl Execution {
                 let (program, plan) = (verified.program(), verified.plan());
                 run_planned(&program, plan, state, &mut memory, host, slice)
             }
+            #[cfg(feature = "interpreter")]
             Form::Decoded(store) => match store.get() {
                 // SAFETY: the store holds what `load` decoded of the verified program, with its
                 // own plan; the state was started for that program at one of its entries, and

@@ -17,6 +17,7 @@ pub mod code;
 pub mod diagnosis;
 mod drive;
 pub mod execution;
+mod fmt;
 mod health;
 pub mod helpers;
 pub mod invocation;

@@ -247,6 +247,30 @@ const OBJECT_BYTES: usize = 64;
 /// Bytes an attached instance costs.
 const INSTANCE_BYTES: usize = 128;
 
+/// How many pools there are.
+const POOLS: usize = 14;
+
+/// A pool, and what it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// What is in it, in at most 24 bytes.
+    pub name: &'static str,
+    /// How many.
+    pub count: usize,
+    /// Bytes of all of them.
+    pub bytes: usize,
+}
+
+impl Pool {
+    const fn new(name: &'static str, count: usize, each_bytes: usize) -> Pool {
+        Pool {
+            name,
+            count,
+            bytes: count * each_bytes,
+        }
+    }
+}
+
 impl Limits {
     /// Pages of every slab together.
     #[must_use]
@@ -283,20 +307,44 @@ impl Limits {
         self.dma_pages() + DRIVER_PAGES
     }
 
+    /// Every pool, with what it takes at most.
+    #[must_use]
+    pub const fn pools(&self) -> [Pool; POOLS] {
+        let buffers = self.receive_bytes + self.send_bytes;
+        let form = form_bytes_max(self.code_bytes);
+        let page = PAGE_BYTES + PAGE_ENTRY_BYTES;
+        [
+            Pool::new("agent", 1, AGENT_BYTES),
+            Pool::new("verifier", 1, VERIFIER_BYTES),
+            Pool::new("connections", self.connections, buffers + CONNECTION_BYTES),
+            Pool::new("requests", self.requests, REQUEST_BYTES),
+            Pool::new("driver pages", DRIVER_PAGES, page),
+            Pool::new("data pages", self.data_pages, page),
+            Pool::new("bounce pages", self.invocations, page),
+            Pool::new("slab pages", self.slab_pages(), page),
+            Pool::new("invocations", self.invocations, INVOCATION_BYTES),
+            Pool::new(
+                "programs",
+                self.programs,
+                PROGRAM_BYTES + form + self.initial_bytes,
+            ),
+            Pool::new("uploads", self.uploads, UPLOAD_BYTES),
+            Pool::new("objects", self.objects, OBJECT_BYTES),
+            Pool::new("instances", self.instances, INSTANCE_BYTES),
+            Pool::new("maps", 1, self.map_bytes()),
+        ]
+    }
+
     /// Bytes of every pool together: an upper bound on what the agent takes at start.
     #[must_use]
     pub const fn total_bytes(&self) -> usize {
-        AGENT_BYTES
-            + VERIFIER_BYTES
-            + self.connections * (self.receive_bytes + self.send_bytes + CONNECTION_BYTES)
-            + self.requests * REQUEST_BYTES
-            + self.arena_pages() * (PAGE_BYTES + PAGE_ENTRY_BYTES)
-            + self.invocations * INVOCATION_BYTES
-            + self.programs * (PROGRAM_BYTES + form_bytes_max(self.code_bytes) + self.initial_bytes)
-            + self.uploads * UPLOAD_BYTES
-            + self.objects * OBJECT_BYTES
-            + self.instances * INSTANCE_BYTES
-            + self.map_bytes()
+        let pools = self.pools();
+        let (mut total, mut at) = (0, 0);
+        while at < POOLS {
+            total += pools[at].bytes;
+            at += 1;
+        }
+        total
     }
 
     /// Whether what every connection is promised fits into the pools.

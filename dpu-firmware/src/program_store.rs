@@ -19,6 +19,7 @@ use protocol::message::LoadRequest;
 use sha2::{Digest, Sha256};
 
 use crate::execution::{ExecutionConfig, LoadedProgram, Translation, Unfit};
+use crate::fmt::info;
 use crate::helpers::HELPERS;
 use crate::limits::{
     DIGEST_QUANTUM_BYTES, Limits, PROOF_QUANTUM_STEPS, SLAB_CLASS_PAGES, TRANSLATION_QUANTUM_SLOTS,
@@ -411,6 +412,10 @@ impl ProgramStore {
         });
         self.used += 1;
         self.peak = self.peak.max(self.used);
+        info!(
+            "program {} is proved and loaded, {} now",
+            index as u32, self.used as u32
+        );
         Ok(Some(ProgramIndex(index as u16)))
     }
 

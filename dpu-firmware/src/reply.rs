@@ -11,6 +11,7 @@ use protocol::{EncodeError, ErrorBody, Header, RequestId, Status, encode_head};
 
 use crate::agent::Agent;
 use crate::board::Board;
+use crate::fmt::debug;
 use crate::limits::FRAMES_PER_TURN;
 use crate::net::{ConnectionId, PacketDevice};
 use crate::request::{Answer, Event, Request, RequestIndex, State, Work};
@@ -340,6 +341,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             Phase::Open | Phase::Finishing => {}
         }
         self.counters.connections_refused += u64::from(status != Status::ShuttingDown);
+        debug!("connection {} is closed, status {:#x}", index.0, status.0);
         let connection = &mut self.connections[index];
         connection.phase = Phase::Closing;
         connection.notice = Some((status, id));

@@ -81,6 +81,11 @@ pub enum Command {
     /// The agent listens inside the simulated network, and connections to --listen are carried to
     /// it. With --tap it has an address of its own on that interface instead.
     Serve(ServeArgs),
+    /// Boot the agent on bare metal, in QEMU, with a file as its drive, until Ctrl-C.
+    ///
+    /// Builds the firmware, or takes one, and shows its log with level, module and time. Connections to
+    /// --listen reach the agent through the emulated network interface.
+    Board(BoardArgs),
     /// Look up rows of a SQLite table through the DPU and by remote reads, and compare.
     ///
     /// Without arguments: makes TPC-H `orders` as a real SQLite file (once; it is kept), puts the
@@ -170,6 +175,107 @@ pub struct ServeArgs {
     /// How programs are run.
     #[command(flatten)]
     pub execution: ExecutionArgs,
+}
+
+/// Arguments of `board`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-sim board
+  host-sim board --disk drive.img --listen 127.0.0.1:0
+  host-sim board --firmware target/firmware/outboard-qemu-virt --disk orders.sqlite \\
+      --block-bytes 512
+
+The address that is listened on is printed as one line to standard output once the agent listens;
+the log goes to standard error. QEMU 7.2 or later is needed (on Debian: qemu-system-arm).
+
+A firmware that panics or takes an exception ends with its place in the source and the names of
+the functions that led there, and with exit status 1.")]
+pub struct BoardArgs {
+    /// File with the drive's blocks; without, an empty one of 64 MiB that is gone afterwards.
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+
+    /// Bytes of a block.
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = block_bytes)]
+    pub block_bytes: u32,
+
+    /// Address and port of this machine to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117")]
+    pub listen: SocketAddr,
+
+    /// What is booted, and how.
+    #[command(flatten)]
+    pub boot: BootArgs,
+
+    /// What runs programs.
+    #[arg(long, value_enum, default_value_t = BoardEngineArg::Jit)]
+    pub engine: BoardEngineArg,
+
+    /// Leave out the masks that keep tenants from spying on each other by speculative execution.
+    #[arg(long)]
+    pub single_tenant: bool,
+
+    /// Go wrong once it listens, to see how a bad end is told.
+    #[arg(long, value_enum, value_name = "WAY", hide = true)]
+    pub provoke: Option<ProvokeArg>,
+
+    /// Do not show the log.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// What is booted, and how.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BootArgs {
+    /// The firmware's ELF, in place of one that is built.
+    #[arg(long, value_name = "ELF")]
+    pub firmware: Option<PathBuf>,
+
+    /// The QEMU to run [default: $OUTBOARD_QEMU, qemu-system-aarch64]
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
+}
+
+/// An engine of the board's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BoardEngineArg {
+    /// The interpreter that checks every access.
+    Checked,
+    /// Machine code.
+    Jit,
+}
+
+/// A way for the firmware to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProvokeArg {
+    /// A panic.
+    Panic,
+    /// A read of memory that is not there.
+    Fault,
+    /// A stack that is too deep.
+    Stack,
+    /// The heap is asked for memory after start.
+    Heap,
+}
+
+impl BoardArgs {
+    /// The same in the firmware's own words.
+    pub fn words(&self) -> Vec<String> {
+        let engine = match self.engine {
+            BoardEngineArg::Checked => "engine=checked",
+            BoardEngineArg::Jit => "engine=jit",
+        };
+        let provoke = self.provoke.map(|way| match way {
+            ProvokeArg::Panic => "provoke=panic",
+            ProvokeArg::Fault => "provoke=fault",
+            ProvokeArg::Stack => "provoke=stack",
+            ProvokeArg::Heap => "provoke=heap",
+        });
+        let alone = self.single_tenant.then_some("single-tenant");
+        let words = [Some(engine), alone, provoke];
+        words.into_iter().flatten().map(String::from).collect()
+    }
 }
 
 /// A drive.
@@ -263,6 +369,7 @@ Examples:
   host-sim demo
   host-sim demo --rtt 100us --drive-latency 80us
   host-sim demo --dataset mixed --page-size 512 --missing 10
+  host-sim demo --on board --keys 1000
   host-sim demo --database my.db --table customers --json
 
 A database of your own is copied first, by SQLite's backup interface: it is only read, may be in
@@ -278,6 +385,14 @@ pushdown.ops_per_s, .round_trips_per_op, .bytes_per_op, .p50_us, .p99_us, the sa
 engine, and pushdown.cpu_us of a lookup with it, pushdown.cpu_us_checked in the checked interpreter;
 depth, ratio, expected_ratio, and the parts that it was calculated from.")]
 pub struct DemoArgs {
+    /// Where the agent runs.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = OnArg::Simulator)]
+    pub on: OnArg,
+
+    /// What is booted with `--on board`.
+    #[command(flatten)]
+    pub boot: BootArgs,
+
     /// Look up in this SQLite file instead of a made one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "scale", "page_size"])]
     pub database: Option<PathBuf>,
@@ -340,6 +455,16 @@ pub struct DemoArgs {
     /// Show no progress.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Where the agent of `demo` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnArg {
+    /// In this process, over a simulated drive.
+    Simulator,
+    /// On bare metal in QEMU, over QEMU's NVMe drive. Its processor is emulated, so what is compared
+    /// is answers; figures say nothing.
+    Board,
 }
 
 /// A database to make.

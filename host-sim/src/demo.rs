@@ -18,6 +18,8 @@
 //! | `run` | the rounds: both ways and their parts in turn, then the check |
 //! | `calibration` | what the ratio of the two ways should be, from measured parts |
 //! | `check` | SQLite's own answer |
+//! | `through_client` | lanes over one connection of a client |
+//! | `simulated`, `on_board` | the worlds: an agent in this process, an agent on bare metal |
 
 pub mod answers;
 pub mod calibration;
@@ -27,10 +29,12 @@ pub mod command;
 pub mod drive;
 pub mod drive_alone;
 mod jobs;
+pub mod on_board;
 pub mod plan;
 pub mod program_alone;
 pub mod run;
 pub mod simulated;
+mod through_client;
 #[cfg(test)]
 mod virtual_world;
 pub mod world;

@@ -1,5 +1,6 @@
 //! The Outboard agent on a laptop: file-backed drive, in-process wire, benches, demo.
 
+pub mod bare_metal;
 pub mod bench;
 pub mod board;
 pub mod cli;

@@ -4,10 +4,11 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit};
+use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit, OnArg};
+use host_sim::demo::on_board::{BoardWorld, boot_for};
 use host_sim::demo::simulated::SimulatedWorld;
 use host_sim::interrupt::Interrupt;
-use host_sim::{bench, demo, serve};
+use host_sim::{bare_metal, bench, demo, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -17,6 +18,15 @@ fn main() -> ExitCode {
     };
     let mut out = stdout();
     let ended = match cli.command {
+        Command::Board(args) => bare_metal::command(&args, &interrupt, &mut out)
+            .map_err(|error| (Exit::Failed, error.to_string())),
+        Command::Demo(args) if args.on == OnArg::Board => boot_for(&args)
+            .map_err(|sentence| (Exit::Failed, sentence))
+            .and_then(|boot| {
+                let open = |spec: &_| BoardWorld::open(spec, &boot);
+                demo::command(&args, &interrupt, &mut out, open)
+                    .map_err(|error| (error.exit(), error.to_string()))
+            }),
         Command::Demo(args) => demo::command(&args, &interrupt, &mut out, SimulatedWorld::open)
             .map_err(|error| (error.exit(), error.to_string())),
         Command::Serve(args) => serve::command(&args, &interrupt, &mut out)

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod aarch64;
+mod board;
+mod firmware;
 mod fuzz;
 mod harness;
 mod nostd;
@@ -49,6 +51,10 @@ enum Task {
     },
     /// Build the no_std crates for aarch64-unknown-none
     Nostd,
+    /// Build the firmware of the board qemu-virt, print its sizes, and hold it to its limits
+    Firmware,
+    /// Build the firmware, boot it in QEMU, and have a client at it
+    Board,
     /// Test the engines on aarch64, under qemu-user where this machine is another
     Aarch64,
     /// Programs by chance through the verifier and every engine, and through verifiers that lack a
@@ -85,6 +91,8 @@ fn main() -> ExitCode {
         Task::Programs { check } => programs::run(check),
         Task::Test { host_only } => test::run(host_only),
         Task::Nostd => nostd::run(),
+        Task::Firmware => firmware::run().map(drop),
+        Task::Board => board::run(&mut totals::Totals::default()),
         Task::Aarch64 => aarch64::run(&mut totals::Totals::default()),
         Task::Harness {
             seconds,

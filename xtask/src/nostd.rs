@@ -19,6 +19,8 @@ use crate::shell::{self, cargo, command, io, of_toolchain, root, target_folder};
 
 /// What is built for.
 pub(crate) const TARGET: &str = "aarch64-unknown-none";
+/// Where cargo looks for flags for the target.
+const FLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS";
 /// The crates that must build without std.
 const PACKAGES: &[&str] = &["protocol", "nvme-model", "ebpf", "dpu-firmware"];
 /// Where the cut of the sources is looked for when `OUTBOARD_RUST_SRC` is not set.
@@ -41,6 +43,23 @@ pub(crate) struct Way {
     pub(crate) build: Command,
     /// The folder that it builds into.
     pub(crate) folder: PathBuf,
+}
+
+impl Way {
+    /// Flags for rustc, for the target alone.
+    pub(crate) fn add_flags(&mut self, flags: &str) {
+        let set = self
+            .build
+            .get_envs()
+            .find(|(name, _)| *name == FLAGS_VARIABLE);
+        let mut all = match set {
+            Some((_, Some(before))) => before.to_owned(),
+            _ => env::var_os(FLAGS_VARIABLE).unwrap_or_default(),
+        };
+        all.push(" ");
+        all.push(flags);
+        self.build.env(FLAGS_VARIABLE, all);
+    }
 }
 
 /// The first way that is there.
@@ -75,7 +94,7 @@ fn found() -> Outcome<(Command, PathBuf)> {
             Ok(sysroot) => {
                 let mut build = nightly_build();
                 let flags = format!("--sysroot={}", sysroot.display());
-                build.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", flags);
+                build.env(FLAGS_VARIABLE, flags);
                 return Ok((build, apart));
             }
             Err(sentence) => println!("that did not work: {sentence}"),

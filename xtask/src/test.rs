@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::totals::Totals;
-use crate::{Outcome, aarch64, harness, nostd, packages, programs, shell};
+use crate::{Outcome, aarch64, board, harness, nostd, packages, programs, shell};
 
 /// A stage that ran.
 struct Stage {
@@ -59,6 +59,7 @@ pub(crate) fn run(host_only: bool) -> Outcome {
     } else {
         stage("bare-metal builds", &mut |_| nostd::run());
         stage("aarch64 tests", &mut aarch64::run);
+        stage("board tests", &mut board::run);
     }
     summary(&stages, totals, started.elapsed())
 }

@@ -55,9 +55,11 @@ pub(super) struct Flow {
     calls: [u64; FUNCTIONS_MAX],
 }
 
-/// What is found out, in order.
+/// What is found out, in order; but what an idle verifier has comes first, so that it is all zeros and
+/// not 60 KiB of constants in a firmware.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
+    Done,
     Leaders,
     Ends,
     Ranks,
@@ -66,7 +68,6 @@ enum Stage {
     Thresholds,
     Reached,
     Calls,
-    Done,
 }
 
 /// Bounds at which numbers in one loop stop for a while.

@@ -27,7 +27,7 @@
 
 mod device;
 mod memory;
-mod process;
+pub(crate) mod process;
 mod protocol;
 mod qtest;
 

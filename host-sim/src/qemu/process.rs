@@ -131,6 +131,20 @@ pub fn version_of(program: &Path) -> Result<(u32, u32), QemuError> {
     })
 }
 
+/// Refuses a program that is too old.
+///
+/// # Errors
+///
+/// It is, or see [`version_of`].
+pub(crate) fn check_version(program: &Path) -> Result<(), QemuError> {
+    let version = version_of(program)?;
+    if version < VERSION_MIN {
+        let program = program.into();
+        return Err(QemuError::TooOld { program, version });
+    }
+    Ok(())
+}
+
 /// Major and minor of "QEMU emulator version 7.2.22 (Debian …)".
 fn parse_version(said: &str) -> Option<(u32, u32)> {
     let numbers = said.strip_prefix("QEMU emulator version ")?;
@@ -138,7 +152,7 @@ fn parse_version(said: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn cannot_run(program: &Path, source: io::Error) -> QemuError {
+pub(crate) fn cannot_run(program: &Path, source: io::Error) -> QemuError {
     match source.kind() {
         io::ErrorKind::NotFound => QemuError::Missing(program.into()),
         _ => QemuError::Run {
@@ -166,11 +180,7 @@ impl Process {
         socket: UnixStream,
         namespaces: &[QemuNamespace],
     ) -> Result<Process, QemuError> {
-        let version = version_of(program)?;
-        if version < VERSION_MIN {
-            let program = program.into();
-            return Err(QemuError::TooOld { program, version });
-        }
+        check_version(program)?;
         let messages = rustix::fs::memfd_create("qemu-messages", MemfdFlags::CLOEXEC);
         let messages = File::from(messages.map_err(io::Error::from)?);
         let mut command = Command::new(program);
@@ -253,7 +263,7 @@ impl Drop for Process {
 }
 
 /// Has the kernel kill the process when the thread that starts it ends, in whatever way.
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     let set = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;

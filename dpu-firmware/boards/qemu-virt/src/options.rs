@@ -1,0 +1,72 @@
+//! What the command line asks for: words after the name, by semihosting (`-append` of QEMU).
+//!
+//! ```text
+//!  engine=checked|jit              how programs are run; jit if nothing is said
+//!  single-tenant                   no masks against speculation
+//!  provoke=panic|fault|stack|heap  go wrong once it listens, for a test of the bad ends
+//! ```
+
+use dpu_firmware::execution::{EngineKind, ExecutionConfig};
+use ebpf::Isolation;
+use semihosting::experimental::env::args;
+
+use crate::code;
+
+/// Bytes that the command line may have.
+const LINE_BYTES: usize = 512;
+
+/// A way to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provoke {
+    /// A panic.
+    Panic,
+    /// A read of memory that is not there.
+    Fault,
+    /// A stack that is too deep.
+    Stack,
+    /// The heap is asked for memory.
+    Heap,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) execution: ExecutionConfig,
+    pub(crate) provoke: Option<Provoke>,
+}
+
+impl Options {
+    /// Reads them.
+    ///
+    /// # Panics
+    /// On words that mean nothing: who asked for something must not get something else.
+    pub(crate) fn read() -> Options {
+        let mut options = Options {
+            execution: ExecutionConfig {
+                engine: EngineKind::Jit(code::map),
+                isolation: Isolation::Shared,
+            },
+            provoke: None,
+        };
+        let Ok(arguments) = args::<LINE_BYTES>() else {
+            return options;
+        };
+        for word in (&arguments).skip(1) {
+            options.take(word.expect("the command line is text"));
+        }
+        options
+    }
+
+    fn take(&mut self, word: &str) {
+        match word {
+            "engine=checked" => self.execution.engine = EngineKind::Checked,
+            "engine=jit" => self.execution.engine = EngineKind::Jit(code::map),
+            "single-tenant" => self.execution.isolation = Isolation::Alone,
+            "provoke=panic" => self.provoke = Some(Provoke::Panic),
+            "provoke=fault" => self.provoke = Some(Provoke::Fault),
+            "provoke=stack" => self.provoke = Some(Provoke::Stack),
+            "provoke=heap" => self.provoke = Some(Provoke::Heap),
+            _ => panic!("{word:?} is no option of this firmware"),
+        }
+    }
+}

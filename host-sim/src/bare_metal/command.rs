@@ -1,0 +1,88 @@
+//! `host-sim board`, from its arguments to its exit status.
+
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+
+use super::firmware::{FirmwareError, firmware};
+use super::machine::{BoardMachine, MachineConfig, MachineError};
+use crate::cli::{BoardArgs, Exit};
+use crate::interrupt::Interrupt;
+
+/// Bytes of the disk image that is made where none is named.
+const SCRATCH_BYTES: u64 = 64 << 20;
+
+/// How often Ctrl-C and the machine are looked at.
+const WATCH: Duration = Duration::from_millis(50);
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    /// There is no firmware.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    /// There is no machine, or it ended.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A disk image cannot be made.
+    #[error("cannot make a disk image: {0}; name one by --disk")]
+    Scratch(io::Error),
+    /// The address could not be printed.
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+}
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+///
+/// [`BoardError`], a sentence with the remedy.
+pub fn command(
+    args: &BoardArgs,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Exit, BoardError> {
+    let firmware = firmware(args.boot.firmware.as_deref())?;
+    // Gone when this returns.
+    let scratch = scratch().map_err(BoardError::Scratch)?;
+    let disk = args.disk.as_deref().unwrap_or_else(|| scratch.path());
+    let mut machine = BoardMachine::start(&MachineConfig {
+        firmware,
+        qemu: args.boot.qemu.clone(),
+        disk: disk.to_owned(),
+        snapshot: false,
+        block_bytes: args.block_bytes,
+        listen: args.listen,
+        options: args.words(),
+        show: !args.quiet,
+    })?;
+    let took = match machine.wait(&|| !interrupt.requested()) {
+        Ok(took) => took,
+        Err(_) if interrupt.requested() => return Ok(Exit::Interrupted),
+        Err(error) => return Err(error.into()),
+    };
+    let address = machine.address();
+    writeln!(out, "{address}")
+        .and_then(|()| out.flush())
+        .map_err(BoardError::Print)?;
+    eprintln!(
+        "host-sim: the board serves at {address} after {} ms; Ctrl-C ends it",
+        took.as_millis()
+    );
+    while !interrupt.requested() {
+        if !machine.is_running() {
+            return Err(machine.end().into());
+        }
+        thread::sleep(WATCH);
+    }
+    machine.stop();
+    eprintln!("host-sim: the board is off");
+    Ok(Exit::Success)
+}
+
+/// An empty disk image, gone when it is dropped.
+fn scratch() -> io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
+    file.as_file().set_len(SCRATCH_BYTES)?;
+    Ok(file)
+}

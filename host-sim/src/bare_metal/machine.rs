@@ -1,0 +1,379 @@
+//! The emulated machine: QEMU's process, its two streams, and its end.
+//!
+//! Its standard output carries defmt frames, its standard error what the firmware's console and QEMU
+//! itself say; a thread reads each, so that neither ever has to wait. Dropping a machine ends it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::log::{Elf, NotFirmware};
+use crate::qemu::process::{self, QemuError};
+
+/// Where the agent is in QEMU's user network, as QEMU writes it.
+const AGENT: &str = "10.0.2.15:7117";
+
+/// What the console says when the agent can be reached.
+const LISTENING: &str = "outboard: listening on ";
+
+/// How long that may take; emulation on a busy machine is slow.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// How long the end of a process that was told to end is waited for.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// Lines of the console that are kept to say how it ended.
+const LINES_KEPT: usize = 60;
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The firmware's ELF.
+    pub firmware: PathBuf,
+    /// QEMU, if not the one that is found.
+    pub qemu: Option<PathBuf>,
+    /// The file with the drive's blocks.
+    pub disk: PathBuf,
+    /// Whether what is written goes nowhere when the machine ends.
+    pub snapshot: bool,
+    /// Bytes of a block.
+    pub block_bytes: u32,
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Words for the firmware.
+    pub options: Vec<String>,
+    /// Whether the log is shown, on standard error.
+    pub show: bool,
+}
+
+/// Why there is no machine, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// There is no QEMU that can be run.
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    /// The ELF is none of ours.
+    #[error(transparent)]
+    Firmware(#[from] NotFirmware),
+    /// The disk image cannot be used.
+    #[error("cannot use the disk image {}: {source}", .path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// QEMU forwards from IPv4 addresses alone.
+    #[error("{0} cannot be forwarded from: QEMU's user network speaks IPv4")]
+    NotIpv4(SocketAddr),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended.
+    #[error("the board ended: {how}{}", said(.lines))]
+    Ended {
+        /// In words.
+        how: String,
+        /// With what status.
+        status: Option<ExitStatus>,
+        /// The last lines of its console.
+        lines: Vec<String>,
+    },
+    /// It does not listen.
+    #[error("the board runs, and does not listen after {} s{}", START_MAX.as_secs(), said(.0))]
+    Silent(Vec<String>),
+}
+
+fn said(lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        lines => format!("; it says:\n{}", lines.join("\n")),
+    }
+}
+
+/// A machine that runs, until it is dropped.
+#[derive(Debug)]
+pub struct BoardMachine {
+    child: Child,
+    readers: Vec<JoinHandle<()>>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    listening: Receiver<()>,
+    address: SocketAddr,
+    started: Instant,
+}
+
+impl BoardMachine {
+    /// Starts it. It does not listen yet: see [`BoardMachine::wait`].
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`].
+    pub fn start(config: &MachineConfig) -> Result<BoardMachine, MachineError> {
+        let not_firmware = |why: String| NotFirmware {
+            path: config.firmware.clone(),
+            why,
+        };
+        let bytes = fs::read(&config.firmware).map_err(|error| not_firmware(error.to_string()))?;
+        let elf = Arc::new(Elf::read(&bytes).map_err(not_firmware)?);
+        usable(config)?;
+        let address = free(config.listen)?;
+        let program = process::find(config.qemu.as_deref());
+        process::check_version(&program)?;
+        let mut command = Command::new(&program);
+        command
+            .args(arguments(config, address))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Ctrl-C at a terminal goes to a whole group, and is for host-sim, which has QEMU flush first.
+        command.process_group(0);
+        process::die_with_parent(&mut command);
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|source| process::cannot_run(&program, source))?;
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let (ready, listening) = channel();
+        let mut readers = Vec::new();
+        if let Some(stream) = child.stdout.take() {
+            let (elf, show) = (Arc::clone(&elf), config.show);
+            readers.push(thread::spawn(move || read_log(stream, &elf, show)));
+        }
+        if let Some(stream) = child.stderr.take() {
+            let (lines, show) = (Arc::clone(&lines), config.show);
+            readers.push(thread::spawn(move || {
+                read_console(stream, &elf, show, &lines, &ready);
+            }));
+        }
+        Ok(BoardMachine {
+            child,
+            readers,
+            lines,
+            listening,
+            address,
+            started: Instant::now(),
+        })
+    }
+
+    /// Waits until the agent listens, and says how long that took. `go_on` is asked now and then.
+    ///
+    /// # Errors
+    ///
+    /// It ended, or does not listen in time, or was not to be waited for any longer.
+    pub fn wait(&mut self, go_on: &dyn Fn() -> bool) -> Result<Duration, MachineError> {
+        while self.started.elapsed() < START_MAX && go_on() {
+            match self.listening.recv_timeout(Duration::from_millis(50)) {
+                Ok(()) => return Ok(self.started.elapsed()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.end()),
+            }
+        }
+        Err(MachineError::Silent(self.said()))
+    }
+
+    /// Where the agent can be connected to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it is still there.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How it ended, once it does: for a machine that is to end by itself.
+    pub fn end(&mut self) -> MachineError {
+        let status = self.child.wait().ok();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let how = match status.and_then(|status| status.code()) {
+            Some(101) => "the firmware panicked".to_owned(),
+            Some(102) => "the firmware took an exception".to_owned(),
+            Some(103) => "the firmware went wrong while it said what went wrong".to_owned(),
+            _ => match status {
+                Some(status) => format!("QEMU ended, {status}"),
+                None => "QEMU is gone".to_owned(),
+            },
+        };
+        MachineError::Ended {
+            how,
+            status,
+            lines: self.said(),
+        }
+    }
+
+    /// The last lines of its console.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        let lines = self
+            .lines
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+
+    /// Has QEMU write what it has in hand to the disk image, and end.
+    pub fn stop(mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let until = Instant::now() + END_MAX;
+        while self.is_running() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for BoardMachine {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// QEMU's own words for a file that cannot be opened are many.
+fn usable(config: &MachineConfig) -> Result<(), MachineError> {
+    let file = fs::File::options()
+        .read(true)
+        .write(!config.snapshot)
+        .open(&config.disk);
+    file.map(drop).map_err(|source| MachineError::Disk {
+        path: config.disk.clone(),
+        source,
+    })
+}
+
+/// The address with a port: QEMU does not tell which one it took.
+fn free(address: SocketAddr) -> Result<SocketAddr, MachineError> {
+    if !address.is_ipv4() {
+        return Err(MachineError::NotIpv4(address));
+    }
+    TcpListener::bind(address)
+        .and_then(|listener| listener.local_addr())
+        .map_err(|source| MachineError::Listen { address, source })
+}
+
+/// The arguments that make the machine.
+fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<String> {
+    let forward = match address {
+        SocketAddr::V4(v4) => forward(v4),
+        SocketAddr::V6(_) => String::new(),
+    };
+    let file = serde_json::json!({ "driver": "file", "filename": config.disk.to_string_lossy() });
+    let block = serde_json::json!({
+        "driver": "raw", "node-name": "disk", "read-only": config.snapshot, "file": file,
+    });
+    let bytes = config.block_bytes;
+    let namespace =
+        format!("nvme-ns,drive=disk,logical_block_size={bytes},physical_block_size={bytes}");
+    let network = format!("user,id=net,restrict=on,{forward}");
+    let mut all: Vec<String> = [
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-M",
+        "virt",
+        "-cpu",
+        "cortex-a72",
+        "-m",
+        "128M",
+        "-global",
+        "virtio-mmio.force-legacy=false",
+        "-device",
+        "virtio-rng-device",
+        "-device",
+        "virtio-net-device,netdev=net",
+        "-netdev",
+        &network,
+        "-blockdev",
+        &block.to_string(),
+        "-device",
+        "nvme,id=nvme0,serial=outboard",
+        "-device",
+        &namespace,
+        // Frames go to standard output (see the firmware's `log.rs`), the console to standard error.
+        "-semihosting-config",
+        "enable=on,target=native",
+        "-chardev",
+        "file,id=console,path=/dev/stderr",
+        "-serial",
+        "chardev:console",
+        "-kernel",
+    ]
+    .map(String::from)
+    .into();
+    all.push(config.firmware.to_string_lossy().into_owned());
+    if !config.options.is_empty() {
+        all.extend(["-append".to_owned(), config.options.join(" ")]);
+    }
+    all
+}
+
+fn forward(address: SocketAddrV4) -> String {
+    format!("hostfwd=tcp:{}:{}-{AGENT}", address.ip(), address.port())
+}
+
+fn read_log(mut stream: impl Read, elf: &Elf, show: bool) {
+    let mut decoder = elf.decoder();
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        let lines = decoder.as_mut().map(|it| it.take(&bytes[..count]));
+        for line in lines.into_iter().flatten().filter(|_| show) {
+            eprintln!("{line}");
+        }
+    }
+}
+
+fn read_console(
+    stream: impl Read,
+    elf: &Elf,
+    show: bool,
+    lines: &Mutex<VecDeque<String>>,
+    ready: &Sender<()>,
+) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while let Ok(1..) = stream.read_until(b'\n', &mut line) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if text.is_empty() {
+            continue;
+        }
+        let is_listening = text.starts_with(LISTENING);
+        let text = elf.named(&text);
+        if show && !is_listening {
+            eprintln!("{text}");
+        }
+        let mut kept = lines
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if kept.len() == LINES_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(text);
+        drop(kept);
+        if is_listening {
+            // Who waited may have given up.
+            let _ = ready.send(());
+        }
+    }
+}

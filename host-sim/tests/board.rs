@@ -1,0 +1,287 @@
+//! The firmware on bare metal, in QEMU: an ordinary client over TCP, the demo's lookups, and bad ends.
+//!
+//! `cargo xtask test` runs these with the firmware that it has built (`cargo xtask board` does that
+//! alone); they need QEMU, and `OUTBOARD_FIRMWARE` to name the ELF. Nothing here depends on how fast
+//! the emulation is; what times are printed are for people.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use client::{Budgets, Client, Config, linker};
+use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
+use programs::chase::{self, ChaseArgs, ChaseReply};
+use programs::tally::{TallyArgs, TallyReply};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Connections that come and go, one after the other.
+const CONNECTIONS: u32 = 1000;
+
+fn firmware() -> PathBuf {
+    let named = env::var_os("OUTBOARD_FIRMWARE").expect("OUTBOARD_FIRMWARE names the firmware");
+    PathBuf::from(named)
+}
+
+fn config(disk: &tempfile::NamedTempFile) -> MachineConfig {
+    MachineConfig {
+        firmware: firmware(),
+        qemu: None,
+        disk: disk.path().to_owned(),
+        snapshot: false,
+        block_bytes: 4096,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        options: Vec::new(),
+        show: true,
+    }
+}
+
+fn disk(bytes: u64) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(bytes).unwrap();
+    file
+}
+
+fn connect(machine: &BoardMachine) -> Client<TcpStream> {
+    Client::connect(&machine.address().to_string(), &Config::default()).unwrap()
+}
+
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn a_client_reads_writes_and_calls_on_bare_metal() {
+    let disk = disk(16 << 20);
+    let mut machine = BoardMachine::start(&config(&disk)).unwrap();
+    let took = machine.wait(&|| true).unwrap();
+    println!("start of QEMU to listening: {} ms", took.as_millis());
+    let mut client = connect(&machine);
+    assert_eq!(client.info().unwrap().board, "qemu-virt");
+
+    let bytes: Vec<u8> = (0..96 * 1024_u32).map(|at| (at / 8 * 7) as u8).collect();
+    let object = client.open(1, 0, None).unwrap().id;
+    client.write(object, 1 << 20, &bytes).unwrap();
+    client.flush(object).unwrap();
+    let back = client.read(object, 1 << 20, bytes.len()).unwrap();
+    assert!(back == bytes, "what was written is read back");
+
+    calls_give_the_right_answers(&mut client);
+    connections_come_and_go(&machine);
+    pools_are_idle(&mut client);
+    drop(client);
+    machine.stop();
+    let image = std::fs::read(disk.path()).unwrap();
+    assert!(
+        image[1 << 20..][..bytes.len()] == bytes,
+        "what was flushed is in the image"
+    );
+}
+
+/// Machine code that reads the drive, and machine code that keeps maps.
+fn calls_give_the_right_answers(client: &mut Client<TcpStream>) {
+    let (cells, stride) = (64, 4096);
+    let chain = chase::build(cells, stride, 3);
+    let object = client.open(1, 0, Some(chain.len() as u64)).unwrap().id;
+    client.write(object, 0, &chain).unwrap();
+    let image = linker::link(programs::CHASE).unwrap().image;
+    let program = client.load("chase", &image).unwrap();
+    let instance = client
+        .attach(program, &[object], Budgets::default())
+        .unwrap();
+    for hops in [0, 1, 5, 64, 100] {
+        let args = ChaseArgs {
+            start: 0,
+            hops,
+            stride,
+        };
+        let outcome = client.call(instance, &args.to_bytes()).unwrap();
+        let (mut offset, mut sum) = (0, 0_u64);
+        for _ in 0..hops {
+            let cell = chain[offset as usize..].first_chunk().unwrap();
+            offset = u64::from_le_bytes(*cell);
+            sum = sum.wrapping_add(offset);
+        }
+        let wanted = ChaseReply { offset, sum };
+        assert_eq!(ChaseReply::from_bytes(&outcome.reply), Some(wanted));
+        assert_eq!(outcome.reads, hops);
+    }
+
+    let image = linker::link(programs::TALLY).unwrap().image;
+    let program = client.load("tally", &image).unwrap();
+    let instance = client.attach(program, &[], Budgets::default()).unwrap();
+    for times in 1..=20 {
+        let args = TallyArgs { key: 9, amount: 11 };
+        let outcome = client.call(instance, &args.to_bytes()).unwrap();
+        let reply = TallyReply::from_bytes(&outcome.reply).unwrap();
+        assert_eq!((reply.total, reply.times), (11 * times, times));
+    }
+}
+
+/// Each connects, loads what is loaded already, calls, and closes.
+fn connections_come_and_go(machine: &BoardMachine) {
+    let image = linker::link(programs::TALLY).unwrap().image;
+    for _ in 0..CONNECTIONS {
+        let mut client = connect(machine);
+        let program = client.load("tally", &image).unwrap();
+        let instance = client.attach(program, &[], Budgets::default()).unwrap();
+        let args = TallyArgs { key: 1, amount: 2 };
+        let outcome = client.call(instance, &args.to_bytes()).unwrap();
+        assert_eq!(TallyReply::from_bytes(&outcome.reply).unwrap().total, 2);
+    }
+}
+
+/// Of all that was used, only what this connection and the programs hold is left.
+fn pools_are_idle(client: &mut Client<TcpStream>) {
+    // The last connections may be closing yet.
+    let mut used = Vec::new();
+    for _ in 0..1000 {
+        let stats = client.stats().unwrap();
+        let pool = |name: &str| stats.pools.iter().find(|pool| pool.name == name);
+        used = ["connections", "instances", "invocations"]
+            .iter()
+            .filter_map(|name| pool(name))
+            .map(|pool| (pool.name.clone(), pool.used))
+            .collect();
+        let others = used.iter().filter(|(name, used)| match name.as_str() {
+            "connections" => *used > 1,
+            "instances" => *used > 2,
+            _ => *used > 0,
+        });
+        if !used.is_empty() && others.count() == 0 {
+            return;
+        }
+    }
+    panic!("slots are left over: {used:?}");
+}
+
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn lookups_on_the_board_are_those_of_sqlite() {
+    let output = Command::new(env!("CARGO_BIN_EXE_host-sim"))
+        .args([
+            "demo",
+            "--on",
+            "board",
+            "--keys",
+            "500",
+            "--dataset",
+            "mixed",
+        ])
+        .args(["--missing", "10", "--quiet", "--json", "--firmware"])
+        .arg(firmware())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["mismatches"], 0, "{result}");
+    println!(
+        "lookups on the board: {} a second by pushdown",
+        result["pushdown.ops_per_s"]
+    );
+}
+
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn a_bad_end_is_told_with_its_place() {
+    let disk = disk(1 << 20);
+    for (way, code, words) in [
+        (
+            "panic",
+            101,
+            &["src/provoke.rs", "provoked", "rust_entry"][..],
+        ),
+        (
+            "fault",
+            102,
+            &["data abort", "FAR 0x7f00000008", "rust_entry"],
+        ),
+        ("stack", 102, &["the stack is full", "dig"]),
+        ("heap", 101, &["the heap is closed", "rust_entry"]),
+    ] {
+        let mut machine = BoardMachine::start(&MachineConfig {
+            options: vec![format!("provoke={way}")],
+            show: false,
+            ..config(&disk)
+        })
+        .unwrap();
+        let error = machine.end();
+        let MachineError::Ended { status, .. } = &error else {
+            panic!("{way}: {error}");
+        };
+        assert_eq!(
+            status.and_then(|it| it.code()),
+            Some(code),
+            "{way}: {error}"
+        );
+        let said = error.to_string();
+        for word in words {
+            assert!(said.contains(word), "{way}: no {word:?} in: {said}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn the_command_serves_until_it_is_told_to_end() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_host-sim"))
+        .args(["board", "--listen", "127.0.0.1:0", "--firmware"])
+        .arg(firmware())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut address).unwrap();
+    let mut client = Client::connect(address.trim(), &Config::default()).unwrap();
+    assert_eq!(client.info().unwrap().board, "qemu-virt");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut log = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    // Level and module, decoded.
+    assert!(
+        log.contains("INFO  dpu_firmware::drive: drive: running"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_is_missing_is_said_in_a_sentence() {
+    let disk = disk(1 << 20);
+    let base = MachineConfig {
+        firmware: env::current_exe().unwrap(),
+        qemu: Some("/nowhere/qemu".into()),
+        disk: disk.path().to_owned(),
+        snapshot: false,
+        block_bytes: 4096,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        options: Vec::new(),
+        show: false,
+    };
+    let refusal = |config: &MachineConfig| BoardMachine::start(config).unwrap_err().to_string();
+    let said = refusal(&base);
+    assert!(said.contains("apt-get install qemu-system-arm"), "{said}");
+    let said = refusal(&MachineConfig {
+        firmware: disk.path().to_owned(),
+        ..base.clone()
+    });
+    assert!(said.contains("is no firmware"), "{said}");
+    let said = refusal(&MachineConfig {
+        disk: "/nowhere/disk.img".into(),
+        ..base.clone()
+    });
+    assert!(said.contains("cannot use the disk image"), "{said}");
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let said = refusal(&MachineConfig {
+        listen: taken.local_addr().unwrap(),
+        ..base
+    });
+    assert!(said.contains("choose another with --listen"), "{said}");
+}

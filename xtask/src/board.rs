@@ -1,0 +1,26 @@
+//! `board`: builds the firmware, boots it in QEMU, and has a client at it.
+//!
+//! The tests are those of `host-sim/tests/board.rs` that need a firmware.
+
+use crate::shell::cargo;
+use crate::totals::Totals;
+use crate::{Outcome, firmware, packages};
+
+/// The task, which adds what it counts to `totals`.
+pub(crate) fn run(totals: &mut Totals) -> Outcome {
+    packages::ensure(&[packages::QEMU_SYSTEM_AARCH64])?;
+    let elf = firmware::run()?;
+    let mut tests = cargo();
+    tests.args(["test", "--locked", "-p", "host-sim", "--test", "board"]);
+    // One machine at a time: each has a processor to itself.
+    tests.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    tests.env("OUTBOARD_FIRMWARE", elf);
+    let before = *totals;
+    let status = totals.run(&mut tests)?;
+    match (totals.passed - before.passed, totals.failed - before.failed) {
+        (_, failed @ 1..) => Err(format!("{failed} tests failed")),
+        _ if !status.success() => Err(format!("the tests on the board: {status}")),
+        (0, _) => Err("no test ran".to_owned()),
+        _ => Ok(()),
+    }
+}
