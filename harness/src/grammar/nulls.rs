@@ -262,10 +262,14 @@ impl<S: Source> Writer<'_, S> {
     /// Looks something up, into r0.
     fn look_up(&mut self, map: u8) -> Option<()> {
         self.map_key(map)?;
+        self.found_by_key(map);
+        Some(())
+    }
+
+    fn found_by_key(&mut self, map: u8) {
         self.call_helper(MAP_LOOKUP);
         let place = Place::at(Where::Value(map), 0);
         self.frame.set(0, Holds::Perhaps(place));
-        Some(())
     }
 
     /// Goes on only where a register holds an address.
@@ -526,8 +530,19 @@ impl<S: Source> Writer<'_, S> {
         if self.source.below(3) == 0 {
             self.use_early(weave, &mut skips);
         }
-        if self.look_up(weave.map).is_some() {
+        // Each round looks for something else, or all for the same.
+        let is_there = if self.source.below(2) == 0 {
+            let key = self.take(counter);
+            self.put_key(weave.map, Operand::Register(r(key)))
+        } else {
+            self.map_key(weave.map)
+        };
+        if is_there.is_some() {
+            self.found_by_key(weave.map);
             self.only_found(0, &mut skips);
+            if self.source.below(3) == 0 {
+                self.compare_rounds(weave, &mut skips);
+            }
             self.keep(weave);
         }
         self.leave(skips);
@@ -557,6 +572,21 @@ impl<S: Source> Writer<'_, S> {
             return;
         };
         self.access(base, place);
+    }
+
+    /// How far what was found just now, in r0, is from what was found before decides where an
+    /// access goes.
+    fn compare_rounds(&mut self, weave: &Weave, skips: &mut Vec<(usize, Frame)>) {
+        self.put(weave.held, 0);
+        let before = self.source.of(&weave.places);
+        if let Holds::Perhaps(place) = self.holds(before) {
+            let register = self.take(before);
+            self.only_found(register, skips);
+            self.set_holds(before, Holds::Pointer(place));
+        }
+        self.distance(weave, before, weave.held);
+        let found = self.take(weave.held);
+        self.copy(0, found);
     }
 
     /// What was found just now, in r0, is kept in some places, others are passed on.

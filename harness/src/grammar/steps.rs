@@ -818,15 +818,20 @@ impl<S: Source> Writer<'_, S> {
 
     /// A key on the stack, its address in r2, and the map's handle in r1.
     pub(super) fn map_key(&mut self, map: u8) -> Option<()> {
-        let first = self.source.below(SLOTS as u32) as usize;
-        let mut slots = (0..SLOTS).map(|step| (first + step) % SLOTS);
-        let slot = slots.find(|&slot| self.frame.slot_is_free(slot))?;
-        let below = slot as i32 * 8 + 8;
         let key = match self.source.below(6) {
             0 => Operand::Register(r(self.bound())),
             // Keys 0 and 1 are there at the start.
             _ => Operand::Immediate(self.source.of(&[0, 0, 1, 1, 2, 3, 4, 5])),
         };
+        self.put_key(map, key)
+    }
+
+    /// The same of that key.
+    pub(super) fn put_key(&mut self, map: u8, key: Operand) -> Option<()> {
+        let first = self.source.below(SLOTS as u32) as usize;
+        let mut slots = (0..SLOTS).map(|step| (first + step) % SLOTS);
+        let slot = slots.find(|&slot| self.frame.slot_is_free(slot))?;
+        let below = slot as i32 * 8 + 8;
         self.store(Size::Double, R10, -below, key);
         self.frame.put(slot, Holds::UNKNOWN);
         self.set_stack(2, below);
