@@ -703,20 +703,19 @@ impl Job {
                 Phase::Report => self.tell(refusal)?,
                 _ => {}
             }
-        } else if self.phase == Phase::Report {
-            if let Some(seen) = seen {
-                let recorded = self.record(at.pc, &seen);
-                recorded.map_err(|why| {
-                    let trail = if branched {
-                        &self.branched.trail
-                    } else {
-                        &self.state.trail
-                    };
-                    let mut refusal = Refusal::new(at.pc, why, trail);
-                    refusal.register = Some((seen.register, seen.value.known()));
-                    refusal
-                })?;
-            }
+        } else if self.phase == Phase::Report
+            && let Some(seen) = seen
+        {
+            self.record(at.pc, &seen).map_err(|why| {
+                let trail = if branched {
+                    &self.branched.trail
+                } else {
+                    &self.state.trail
+                };
+                let mut refusal = Refusal::new(at.pc, why, trail);
+                refusal.register = Some((seen.register, seen.value.known()));
+                refusal
+            })?;
         }
         Ok(result)
     }
