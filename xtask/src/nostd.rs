@@ -23,6 +23,8 @@ pub(crate) const TARGET: &str = "aarch64-unknown-none";
 const FLAGS_VARIABLE: &str = "CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS";
 /// The crates that must build without std.
 const PACKAGES: &[&str] = &["protocol", "nvme-model", "ebpf", "dpu-firmware"];
+/// What the cut of the sources can be built by.
+const SOURCES_GO_WITH: &str = "sources of rustc 1.97 need the nightly of 2026-05-19 or one near it";
 /// Where the cut of the sources is looked for when `OUTBOARD_RUST_SRC` is not set.
 const SOURCES_BESIDE: &str = "../shared/toolchain/rust-src-cut.tar.xz";
 
@@ -97,7 +99,7 @@ fn found() -> Outcome<(Command, PathBuf)> {
                 build.env(FLAGS_VARIABLE, flags);
                 return Ok((build, apart));
             }
-            Err(sentence) => println!("that did not work: {sentence}"),
+            Err(sentence) => println!("that did not work: {sentence} ({SOURCES_GO_WITH})"),
         }
     }
     if nightly && has_rust_src() {
