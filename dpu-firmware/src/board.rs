@@ -6,7 +6,7 @@
 //!
 //! # Time
 //!
-//! A turn never waits, so what takes long is done over many turns by their time ([`crate::last_resort`]).
+//! A turn never waits, so what takes long is done over many turns by their time (`last_resort.rs`).
 //! The shortest wait here, of 100 µs, is longer than a turn, so a turn needs no
 //! [`DelayNs`]. Before the first turn there is nobody who could be kept waiting: that is where
 //! [`reset_at_boot`] takes one. The transaction on the bus does keep its turn waiting, for a
