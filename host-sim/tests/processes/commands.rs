@@ -319,7 +319,10 @@ fn an_agent_that_is_not_there_is_named() {
         &elsewhere,
         "cannot reach an agent at no-such-host.invalid:7117",
     );
-    nobody(&["info", "--agent", "127.0.0.1:port"], "127.0.0.1:port");
+    let no_address = ["info", "--agent", "127.0.0.1:port"];
+    outboard(&address, &no_address, b"")
+        .end()
+        .failed(2, "127.0.0.1:port");
 
     // Whoever listens there but speaks something else.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
