@@ -39,10 +39,19 @@ impl std::fmt::Debug for Uring {
     }
 }
 
+/// A ring whose completions do not interrupt the thread that waits for them: they are posted when it
+/// enters the kernel, and a flag says when it should (`IORING_SETUP_COOP_TASKRUN`, Linux 5.19).
+fn cooperative() -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .build(JOBS_MAX as u32)
+}
+
 impl Uring {
     /// A ring, if the kernel gives one and knows the operations used here.
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
-        let ring = IoUring::new(JOBS_MAX as u32)?;
+        let ring = cooperative().or_else(|_| IoUring::new(JOBS_MAX as u32))?;
         let mut probe = io_uring::Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         let needed = [
@@ -94,9 +103,13 @@ impl Uring {
 
     /// Tells the kernel of what was pushed. What it does not take now it takes at the next call.
     fn tell(&mut self) {
-        if self.pushed == 0 {
-            return;
+        if self.pushed > 0 {
+            self.enter();
         }
+    }
+
+    /// Enters the kernel, which takes what was pushed and posts what has ended.
+    fn enter(&mut self) {
         if let Ok(taken) = self.ring.submit() {
             self.pushed = self.pushed.saturating_sub(taken);
         }
@@ -125,6 +138,9 @@ impl Worker for Uring {
     }
 
     fn finished(&mut self) -> Option<Job> {
+        if self.ring.completion().is_empty() && self.ring.submission().taskrun() {
+            self.enter();
+        }
         let completion = self.ring.completion().next()?;
         let index = usize::try_from(completion.user_data()).ok()?;
         let mut job = self.jobs.get_mut(index)?.take()?;
