@@ -32,6 +32,7 @@ fn config(disk: &tempfile::NamedTempFile) -> MachineConfig {
         disk: disk.path().to_owned(),
         snapshot: false,
         block_bytes: 4096,
+        further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: Vec::new(),
         show: true,
@@ -261,6 +262,7 @@ fn what_is_missing_is_said_in_a_sentence() {
         disk: disk.path().to_owned(),
         snapshot: false,
         block_bytes: 4096,
+        further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: Vec::new(),
         show: false,
@@ -278,6 +280,11 @@ fn what_is_missing_is_said_in_a_sentence() {
         ..base.clone()
     });
     assert!(said.contains("cannot use the disk image"), "{said}");
+    let said = refusal(&MachineConfig {
+        further: vec![("/nowhere/further.img".into(), 512)],
+        ..base.clone()
+    });
+    assert!(said.contains("disk image /nowhere/further.img"), "{said}");
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let said = refusal(&MachineConfig {
         listen: taken.local_addr().unwrap(),
