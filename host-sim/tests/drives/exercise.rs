@@ -8,7 +8,8 @@ use nvme_model::exercise::{self, BLOCKS, Plan, Summary};
 use nvme_model::model::{MemoryStore, ModelConfig, ModelDevice, NamespaceConfig};
 use nvme_model::seam::{Device, Dma};
 
-use crate::support::{qemu_over, zeroes};
+use crate::suite::files::zeroes;
+use crate::support::qemu_over;
 
 type ExerciseDriver<D> = Driver<D, 2, 32>;
 
