@@ -1,8 +1,9 @@
 //! The firmware on bare metal, in QEMU: the suite's third arm, the demo's lookups, and bad ends.
 //!
 //! `cargo xtask test` runs these with the firmware that it has built (`cargo xtask board` does that
-//! alone); they need QEMU, and `OUTBOARD_FIRMWARE` to name the ELF. Nothing here depends on how fast
-//! the emulation is; what times are printed are for people.
+//! alone); they need QEMU, `OUTBOARD_FIRMWARE` to name the ELF, and `OUTBOARD_EXERCISE` the one that
+//! has the driver's exercise in it. Nothing here depends on how fast the emulation is; what times
+//! are printed are for people.
 
 mod suite;
 
@@ -14,19 +15,26 @@ use std::process::{Command, Stdio};
 
 use client::{Budgets, Client, Config, linker};
 use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
+use nvme_model::exercise::{BLOCKS, Summary};
 use programs::tally::{TallyArgs, TallyReply};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use suite::end_to_end;
+use suite::exercise::judge;
 use suite::files::{Files, zeroes};
 
 /// Connections that come and go, one after the other.
 const CONNECTIONS: u32 = 1000;
 
 fn firmware() -> PathBuf {
-    let named = env::var_os("OUTBOARD_FIRMWARE").expect("OUTBOARD_FIRMWARE names the firmware");
-    PathBuf::from(named)
+    built("OUTBOARD_FIRMWARE")
+}
+
+/// An ELF that this variable names.
+fn built(variable: &str) -> PathBuf {
+    let named = env::var_os(variable);
+    PathBuf::from(named.unwrap_or_else(|| panic!("{variable} names an ELF of the firmware")))
 }
 
 fn config(disk: &Path) -> MachineConfig {
@@ -66,6 +74,29 @@ fn a_client_of_the_board() {
         files.scratch() == written,
         "what was flushed is in the image"
     );
+}
+
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn the_driver_on_the_board() {
+    let (first, second) = (zeroes(BLOCKS * 4096), zeroes(BLOCKS * 512));
+    let mut machine = BoardMachine::start(&MachineConfig {
+        firmware: built("OUTBOARD_EXERCISE"),
+        further: vec![(second.path().into(), 512)],
+        options: vec!["exercise".into()],
+        ..config(first.path())
+    })
+    .unwrap();
+    let error = machine.end();
+    let MachineError::Ended { status, lines, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(status.and_then(|it| it.code()), Some(0), "{error}");
+    let said = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("outboard: exercise: "));
+    let summary = said.and_then(Summary::parse);
+    judge(&summary.unwrap_or_else(|| panic!("no summary: {error}")));
 }
 
 /// Each connects, loads what is loaded already, calls, and closes.

@@ -9,6 +9,7 @@
 
 pub mod conformance;
 pub mod raw;
+mod summary;
 
 use core::fmt;
 
@@ -19,6 +20,8 @@ use crate::driver::{
 use crate::memory::{PagePool, PageRange, Slab, Transfer};
 use crate::seam::{Device, PAGE_BYTES, Registers};
 use crate::spec::{StatusCode, offset};
+
+pub use summary::Summary;
 
 /// Blocks of each namespace that are used; a namespace must have as many.
 pub const BLOCKS: u64 = 512;
@@ -50,22 +53,11 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Operations that succeeded.
-    pub operations: u64,
-    /// Blocks read and found to be right.
-    pub blocks_checked: u64,
-    /// Most operations in flight at once.
-    pub in_flight_max: usize,
-    /// Whether Compare was there to be used.
-    pub compared: bool,
-    /// Whether Write Zeroes was there to be used.
-    pub zeroed: bool,
-    /// Operations issued again after the reset.
-    pub reissued: u64,
-}
+/// What the suite does on every arm.
+pub const PLAN: Plan = Plan {
+    operations: 3000,
+    seed: 7,
+};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
