@@ -96,7 +96,10 @@ fn the_driver_on_the_board() {
         .iter()
         .find_map(|line| line.strip_prefix("outboard: exercise: "));
     let summary = said.and_then(Summary::parse);
-    judge(&summary.unwrap_or_else(|| panic!("no summary: {error}")));
+    let summary = summary.unwrap_or_else(|| panic!("no summary: {error}"));
+    judge(&summary);
+    // The controller was reset before these were given to it.
+    assert!(summary.reissued > 0, "{summary}");
 }
 
 /// Each connects, loads what is loaded already, calls, and closes.

@@ -51,12 +51,25 @@ pub struct Plan {
     pub operations: u32,
     /// What the chance follows from.
     pub seed: u64,
+    /// When the controller is reset.
+    pub reset: Reset,
+}
+
+/// When the controller is reset, behind the driver's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// While it has commands in hand.
+    UnderLoad,
+    /// Before commands are given to it, which it does not hear of: for a controller that may crash
+    /// otherwise.
+    BeforeLoad,
 }
 
 /// What the suite does on every arm.
 pub const PLAN: Plan = Plan {
     operations: 3000,
     seed: 7,
+    reset: Reset::UnderLoad,
 };
 
 /// What went wrong.
@@ -142,7 +155,7 @@ where
     exercise.by_chance(plan.operations)?;
     exercise.through_a_slab(slab)?;
     exercise.refusals()?;
-    exercise.reset(plan.operations)?;
+    exercise.reset(plan)?;
     exercise.shut_down()?;
     exercise.driver.restart(exercise.now_us);
     exercise.start("the second start")?;
@@ -646,20 +659,25 @@ where
         Ok(())
     }
 
-    /// The controller is reset under load, by somebody else; the driver brings it back, and nothing of
-    /// what was accepted is lost.
-    fn reset(&mut self, operations: u32) -> Result<(), Mistake> {
+    /// The controller is reset, by somebody else; the driver brings it back, and nothing of what was
+    /// accepted is lost.
+    fn reset(&mut self, plan: Plan) -> Result<(), Mistake> {
         let before = self.driver.counters().resets;
+        if plan.reset == Reset::BeforeLoad {
+            self.driver.device().registers().write32(offset::CC, 0);
+        }
         for _ in 0..JOBS {
             let (operation, offset) = self.choose();
             self.submit(operation, offset)?;
         }
         self.driver.ring_doorbells();
-        self.driver.device().registers().write32(offset::CC, 0);
+        if plan.reset == Reset::UnderLoad {
+            self.driver.device().registers().write32(offset::CC, 0);
+        }
         self.until("a reset", |driver| driver.counters().resets > before)?;
         self.drain("the restart")?;
         self.summary.reissued = self.driver.counters().reissued;
-        self.by_chance(operations)?;
+        self.by_chance(plan.operations)?;
         self.read_all()?;
         match self.driver.counters().resets - before {
             1 => Ok(()),
