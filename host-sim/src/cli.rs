@@ -185,6 +185,7 @@ Examples:
   host-sim board --disk drive.img --listen 127.0.0.1:0
   host-sim board --firmware target/firmware/outboard-qemu-virt --disk orders.sqlite \\
       --block-bytes 512
+  host-sim board --disk a.img --namespace b.img --namespace c.img,block=512
 
 The address that is listened on is printed as one line to standard output once the agent listens;
 the log goes to standard error. QEMU 7.2 or later is needed (on Debian: qemu-system-arm).
@@ -192,13 +193,19 @@ the log goes to standard error. QEMU 7.2 or later is needed (on Debian: qemu-sys
 A firmware that panics or takes an exception ends with its place in the source and the names of
 the functions that led there, and with exit status 1.")]
 pub struct BoardArgs {
-    /// File with the drive's blocks; without, an empty one of 64 MiB that is gone afterwards.
+    /// File with the blocks of namespace 1; without, an empty one of 64 MiB that is gone afterwards.
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
 
-    /// Bytes of a block.
+    /// Bytes of a block of namespace 1.
     #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = block_bytes)]
     pub block_bytes: u32,
+
+    /// A further namespace, numbered from 2 in the order given.
+    ///
+    /// A file, optionally followed by `,block=512` or `,block=4096` (default: --block-bytes).
+    #[arg(long, value_name = "FILE[,block=BYTES]", value_parser = namespace)]
+    pub namespace: Vec<NamespaceArg>,
 
     /// Address and port of this machine to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117")]
@@ -344,7 +351,7 @@ impl ExecutionArgs {
     }
 }
 
-/// A further namespace of `serve`.
+/// A further namespace of `serve` or `board`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceArg {
     /// The file with its blocks.
@@ -780,6 +787,16 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn board_takes_further_namespaces() {
+        let line = "host-sim board --disk a.img --namespace b.img --namespace c.img,block=512";
+        let Command::Board(args) = parse(line).unwrap().command else {
+            panic!("not board")
+        };
+        let blocks: Vec<_> = args.namespace.iter().map(|it| it.block_bytes).collect();
+        assert_eq!((args.block_bytes, blocks), (4096, vec![None, Some(512)]));
     }
 
     #[test]

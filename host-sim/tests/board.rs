@@ -1,127 +1,112 @@
-//! The firmware on bare metal, in QEMU: an ordinary client over TCP, the demo's lookups, and bad ends.
+//! The firmware on bare metal, in QEMU: the suite's third arm, the demo's lookups, and bad ends.
 //!
 //! `cargo xtask test` runs these with the firmware that it has built (`cargo xtask board` does that
-//! alone); they need QEMU, and `OUTBOARD_FIRMWARE` to name the ELF. Nothing here depends on how fast
-//! the emulation is; what times are printed are for people.
+//! alone); they need QEMU, `OUTBOARD_FIRMWARE` to name the ELF, and `OUTBOARD_EXERCISE` the one that
+//! has the driver's exercise in it. Nothing here depends on how fast the emulation is; what times
+//! are printed are for people.
+
+mod suite;
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use client::{Budgets, Client, Config, linker};
 use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
-use programs::chase::{self, ChaseArgs, ChaseReply};
+use nvme_model::exercise::{BLOCKS, Summary};
 use programs::tally::{TallyArgs, TallyReply};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use suite::end_to_end;
+use suite::exercise::judge;
+use suite::files::{Files, zeroes};
 
 /// Connections that come and go, one after the other.
 const CONNECTIONS: u32 = 1000;
 
 fn firmware() -> PathBuf {
-    let named = env::var_os("OUTBOARD_FIRMWARE").expect("OUTBOARD_FIRMWARE names the firmware");
-    PathBuf::from(named)
+    built("OUTBOARD_FIRMWARE")
 }
 
-fn config(disk: &tempfile::NamedTempFile) -> MachineConfig {
+/// An ELF that this variable names.
+fn built(variable: &str) -> PathBuf {
+    let named = env::var_os(variable);
+    PathBuf::from(named.unwrap_or_else(|| panic!("{variable} names an ELF of the firmware")))
+}
+
+fn config(disk: &Path) -> MachineConfig {
     MachineConfig {
         firmware: firmware(),
         qemu: None,
-        disk: disk.path().to_owned(),
+        disk: disk.to_owned(),
         snapshot: false,
         block_bytes: 4096,
+        further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: Vec::new(),
         show: true,
     }
 }
 
-fn disk(bytes: u64) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(bytes).unwrap();
-    file
-}
-
-fn connect(machine: &BoardMachine) -> Client<TcpStream> {
-    Client::connect(&machine.address().to_string(), &Config::default()).unwrap()
-}
-
 #[test]
 #[ignore = "needs the firmware and QEMU: cargo xtask board"]
-fn a_client_reads_writes_and_calls_on_bare_metal() {
-    let disk = disk(16 << 20);
-    let mut machine = BoardMachine::start(&config(&disk)).unwrap();
+fn a_client_of_the_board() {
+    let files = Files::make();
+    let [(disk, block_bytes), further @ ..] = files.namespaces();
+    let mut machine = BoardMachine::start(&MachineConfig {
+        block_bytes,
+        further: further.map(|(path, bytes)| (path.into(), bytes)).into(),
+        ..config(disk)
+    })
+    .unwrap();
     let took = machine.wait(&|| true).unwrap();
     println!("start of QEMU to listening: {} ms", took.as_millis());
-    let mut client = connect(&machine);
-    assert_eq!(client.info().unwrap().board, "qemu-virt");
-
-    let bytes: Vec<u8> = (0..96 * 1024_u32).map(|at| (at / 8 * 7) as u8).collect();
-    let object = client.open(1, 0, None).unwrap().id;
-    client.write(object, 1 << 20, &bytes).unwrap();
-    client.flush(object).unwrap();
-    let back = client.read(object, 1 << 20, bytes.len()).unwrap();
-    assert!(back == bytes, "what was written is read back");
-
-    calls_give_the_right_answers(&mut client);
-    connections_come_and_go(&machine);
-    pools_are_idle(&mut client);
-    drop(client);
+    let address = machine.address().to_string();
+    let connect = |config: &Config| Client::connect(&address, config).unwrap();
+    let written = end_to_end::body(&connect, &files);
+    connections_come_and_go(&connect);
+    pools_are_idle(&mut connect(&Config::default()));
     machine.stop();
-    let image = std::fs::read(disk.path()).unwrap();
     assert!(
-        image[1 << 20..][..bytes.len()] == bytes,
+        files.scratch() == written,
         "what was flushed is in the image"
     );
 }
 
-/// Machine code that reads the drive, and machine code that keeps maps.
-fn calls_give_the_right_answers(client: &mut Client<TcpStream>) {
-    let (cells, stride) = (64, 4096);
-    let chain = chase::build(cells, stride, 3);
-    let object = client.open(1, 0, Some(chain.len() as u64)).unwrap().id;
-    client.write(object, 0, &chain).unwrap();
-    let image = linker::link(programs::CHASE).unwrap().image;
-    let program = client.load("chase", &image).unwrap();
-    let instance = client
-        .attach(program, &[object], Budgets::default())
-        .unwrap();
-    for hops in [0, 1, 5, 64, 100] {
-        let args = ChaseArgs {
-            start: 0,
-            hops,
-            stride,
-        };
-        let outcome = client.call(instance, &args.to_bytes()).unwrap();
-        let (mut offset, mut sum) = (0, 0_u64);
-        for _ in 0..hops {
-            let cell = chain[offset as usize..].first_chunk().unwrap();
-            offset = u64::from_le_bytes(*cell);
-            sum = sum.wrapping_add(offset);
-        }
-        let wanted = ChaseReply { offset, sum };
-        assert_eq!(ChaseReply::from_bytes(&outcome.reply), Some(wanted));
-        assert_eq!(outcome.reads, hops);
-    }
-
-    let image = linker::link(programs::TALLY).unwrap().image;
-    let program = client.load("tally", &image).unwrap();
-    let instance = client.attach(program, &[], Budgets::default()).unwrap();
-    for times in 1..=20 {
-        let args = TallyArgs { key: 9, amount: 11 };
-        let outcome = client.call(instance, &args.to_bytes()).unwrap();
-        let reply = TallyReply::from_bytes(&outcome.reply).unwrap();
-        assert_eq!((reply.total, reply.times), (11 * times, times));
-    }
+#[test]
+#[ignore = "needs the firmware and QEMU: cargo xtask board"]
+fn the_driver_on_the_board() {
+    let (first, second) = (zeroes(BLOCKS * 4096), zeroes(BLOCKS * 512));
+    let mut machine = BoardMachine::start(&MachineConfig {
+        firmware: built("OUTBOARD_EXERCISE"),
+        further: vec![(second.path().into(), 512)],
+        options: vec!["exercise".into()],
+        ..config(first.path())
+    })
+    .unwrap();
+    let error = machine.end();
+    let MachineError::Ended { status, lines, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(status.and_then(|it| it.code()), Some(0), "{error}");
+    let said = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("outboard: exercise: "));
+    let summary = said.and_then(Summary::parse);
+    let summary = summary.unwrap_or_else(|| panic!("no summary: {error}"));
+    judge(&summary);
+    // The controller was reset before these were given to it.
+    assert!(summary.reissued > 0, "{summary}");
 }
 
 /// Each connects, loads what is loaded already, calls, and closes.
-fn connections_come_and_go(machine: &BoardMachine) {
+fn connections_come_and_go(connect: &dyn Fn(&Config) -> Client<TcpStream>) {
     let image = linker::link(programs::TALLY).unwrap().image;
     for _ in 0..CONNECTIONS {
-        let mut client = connect(machine);
+        let mut client = connect(&Config::default());
         let program = client.load("tally", &image).unwrap();
         let instance = client.attach(program, &[], Budgets::default()).unwrap();
         let args = TallyArgs { key: 1, amount: 2 };
@@ -130,7 +115,7 @@ fn connections_come_and_go(machine: &BoardMachine) {
     }
 }
 
-/// Of all that was used, only what this connection and the programs hold is left.
+/// Of all that was used, only this connection is left.
 fn pools_are_idle(client: &mut Client<TcpStream>) {
     // The last connections may be closing yet.
     let mut used = Vec::new();
@@ -144,7 +129,6 @@ fn pools_are_idle(client: &mut Client<TcpStream>) {
             .collect();
         let others = used.iter().filter(|(name, used)| match name.as_str() {
             "connections" => *used > 1,
-            "instances" => *used > 2,
             _ => *used > 0,
         });
         if !used.is_empty() && others.count() == 0 {
@@ -184,7 +168,7 @@ fn lookups_on_the_board_are_those_of_sqlite() {
 #[test]
 #[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn a_bad_end_is_told_with_its_place() {
-    let disk = disk(1 << 20);
+    let disk = zeroes(1 << 20);
     for (way, code, words) in [
         (
             "panic",
@@ -202,7 +186,7 @@ fn a_bad_end_is_told_with_its_place() {
         let mut machine = BoardMachine::start(&MachineConfig {
             options: vec![format!("provoke={way}")],
             show: false,
-            ..config(&disk)
+            ..config(disk.path())
         })
         .unwrap();
         let error = machine.end();
@@ -254,13 +238,14 @@ fn the_command_serves_until_it_is_told_to_end() {
 
 #[test]
 fn what_is_missing_is_said_in_a_sentence() {
-    let disk = disk(1 << 20);
+    let disk = zeroes(1 << 20);
     let base = MachineConfig {
         firmware: env::current_exe().unwrap(),
         qemu: Some("/nowhere/qemu".into()),
         disk: disk.path().to_owned(),
         snapshot: false,
         block_bytes: 4096,
+        further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: Vec::new(),
         show: false,
@@ -278,6 +263,11 @@ fn what_is_missing_is_said_in_a_sentence() {
         ..base.clone()
     });
     assert!(said.contains("cannot use the disk image"), "{said}");
+    let said = refusal(&MachineConfig {
+        further: vec![("/nowhere/further.img".into(), 512)],
+        ..base.clone()
+    });
+    assert!(said.contains("disk image /nowhere/further.img"), "{said}");
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let said = refusal(&MachineConfig {
         listen: taken.local_addr().unwrap(),

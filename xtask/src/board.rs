@@ -1,6 +1,7 @@
 //! `board`: builds the firmware, boots it in QEMU, and has a client at it.
 //!
-//! The tests are those of `host-sim/tests/board.rs` that need a firmware.
+//! The tests are those of `host-sim/tests/board.rs` that need a firmware. One of them boots a second
+//! image, which has the driver's exercise in it.
 
 use crate::shell::cargo;
 use crate::totals::Totals;
@@ -10,11 +11,13 @@ use crate::{Outcome, firmware, packages};
 pub(crate) fn run(totals: &mut Totals) -> Outcome {
     packages::ensure(&[packages::QEMU_SYSTEM_AARCH64])?;
     let elf = firmware::run()?;
+    let exercise = firmware::exercise()?;
     let mut tests = cargo();
     tests.args(["test", "--locked", "-p", "host-sim", "--test", "board"]);
     // One machine at a time: each has a processor to itself.
     tests.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
     tests.env("OUTBOARD_FIRMWARE", elf);
+    tests.env("OUTBOARD_EXERCISE", exercise);
     let before = *totals;
     let status = totals.run(&mut tests)?;
     match (totals.passed - before.passed, totals.failed - before.failed) {

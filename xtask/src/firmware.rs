@@ -23,6 +23,10 @@ use crate::shell::{self, cargo, io, target_folder};
 const MANIFEST: &str = "dpu-firmware/boards/qemu-virt/Cargo.toml";
 const BINARY: &str = "outboard-qemu-virt";
 
+/// The image with the driver's exercise in it, by a feature of the crate: for the suite alone.
+const EXERCISE: &str = "outboard-qemu-virt-exercise";
+const EXERCISE_FEATURE: &str = "exercise";
+
 /// Bytes that text and rodata may have.
 const CODE_BYTES_MAX: u64 = 600 << 10;
 
@@ -35,7 +39,7 @@ const LEVEL_VARIABLE: &str = "DEFMT_LOG";
 /// The task. Gives the ELF.
 pub(crate) fn run() -> Outcome<PathBuf> {
     shell::run(cargo().args(["fmt", "--check", "--manifest-path", MANIFEST]))?;
-    let elf = build()?;
+    let elf = build(BINARY, None)?;
     let bytes = io(fs::read(&elf), "read", &elf)?;
     let file = object::File::parse(&*bytes).map_err(|why| format!("{}: {why}", elf.display()))?;
     println!("firmware: {}", elf.display());
@@ -46,11 +50,19 @@ pub(crate) fn run() -> Outcome<PathBuf> {
     Ok(elf)
 }
 
-/// Builds it, and gives the ELF.
-pub(crate) fn build() -> Outcome<PathBuf> {
+/// Builds the image with the driver's exercise, which is held to no size. Gives the ELF.
+pub(crate) fn exercise() -> Outcome<PathBuf> {
+    build(EXERCISE, Some(EXERCISE_FEATURE))
+}
+
+/// Builds it with a feature or without, and gives the ELF, which gets that name.
+fn build(name: &str, feature: Option<&str>) -> Outcome<PathBuf> {
     let mut way = nostd::way()?;
     way.add_flags(FLAGS);
     way.build.args(["--release", "--manifest-path", MANIFEST]);
+    if let Some(feature) = feature {
+        way.build.args(["--features", feature]);
+    }
     if std::env::var_os(LEVEL_VARIABLE).is_none() {
         way.build.env(LEVEL_VARIABLE, "info");
     }
@@ -58,7 +70,7 @@ pub(crate) fn build() -> Outcome<PathBuf> {
     let built = way.folder.join(TARGET).join("release").join(BINARY);
     let folder = target_folder().join("firmware");
     io(fs::create_dir_all(&folder), "make", &folder)?;
-    let elf = folder.join(BINARY);
+    let elf = folder.join(name);
     io(fs::copy(&built, &elf), "write", &elf)?;
     Ok(elf)
 }

@@ -1,6 +1,7 @@
 //! `host-sim board`, from its arguments to its exit status.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub fn command(
         disk: disk.to_owned(),
         snapshot: false,
         block_bytes: args.block_bytes,
+        further: further(args).collect(),
         listen: args.listen,
         options: args.words(),
         show: !args.quiet,
@@ -78,6 +80,14 @@ pub fn command(
     machine.stop();
     eprintln!("host-sim: the board is off");
     Ok(Exit::Success)
+}
+
+/// The further namespaces: files, and bytes of a block.
+fn further(args: &BoardArgs) -> impl Iterator<Item = (PathBuf, u32)> {
+    args.namespace.iter().map(|further| {
+        let block_bytes = further.block_bytes.unwrap_or(args.block_bytes);
+        (further.path.clone(), block_bytes)
+    })
 }
 
 /// An empty disk image, gone when it is dropped.

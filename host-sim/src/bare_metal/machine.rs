@@ -4,8 +4,10 @@
 //! itself say; a thread reads each, so that neither ever has to wait. Dropping a machine ends it.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
+use std::iter;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::log::{Elf, NotFirmware};
 use crate::qemu::process::{self, QemuError};
+use crate::qemu::{FileAccess, QemuNamespace};
 
 /// Where the agent is in QEMU's user network, as QEMU writes it.
 const AGENT: &str = "10.0.2.15:7117";
@@ -42,12 +45,14 @@ pub struct MachineConfig {
     pub firmware: PathBuf,
     /// QEMU, if not the one that is found.
     pub qemu: Option<PathBuf>,
-    /// The file with the drive's blocks.
+    /// The file with the blocks of namespace 1.
     pub disk: PathBuf,
     /// Whether what is written goes nowhere when the machine ends.
     pub snapshot: bool,
-    /// Bytes of a block.
+    /// Bytes of a block of namespace 1.
     pub block_bytes: u32,
+    /// Further namespaces, numbered from 2: the file with the blocks, and bytes of a block.
+    pub further: Vec<(PathBuf, u32)>,
     /// Where to listen. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// Words for the firmware.
@@ -248,15 +253,28 @@ impl Drop for BoardMachine {
     }
 }
 
+/// The namespaces, from 1.
+fn namespaces(config: &MachineConfig) -> impl Iterator<Item = QemuNamespace> {
+    let further = config.further.iter().cloned();
+    let all = iter::once((config.disk.clone(), config.block_bytes)).chain(further);
+    let access = FileAccess {
+        read_only: config.snapshot,
+        direct: false,
+    };
+    all.map(move |(path, block_bytes)| QemuNamespace {
+        path,
+        block_bytes,
+        access,
+    })
+}
+
 /// QEMU's own words for a file that cannot be opened are many.
 fn usable(config: &MachineConfig) -> Result<(), MachineError> {
-    let file = fs::File::options()
-        .read(true)
-        .write(!config.snapshot)
-        .open(&config.disk);
-    file.map(drop).map_err(|source| MachineError::Disk {
-        path: config.disk.clone(),
-        source,
+    namespaces(config).try_for_each(|QemuNamespace { path, access, .. }| {
+        let mut open = fs::File::options();
+        let file = open.read(true).write(!access.read_only).open(&path);
+        file.map(drop)
+            .map_err(|source| MachineError::Disk { path, source })
     })
 }
 
@@ -271,20 +289,13 @@ fn free(address: SocketAddr) -> Result<SocketAddr, MachineError> {
 }
 
 /// The arguments that make the machine.
-fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<String> {
+fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
     let forward = match address {
         SocketAddr::V4(v4) => forward(v4),
         SocketAddr::V6(_) => String::new(),
     };
-    let file = serde_json::json!({ "driver": "file", "filename": config.disk.to_string_lossy() });
-    let block = serde_json::json!({
-        "driver": "raw", "node-name": "disk", "read-only": config.snapshot, "file": file,
-    });
-    let bytes = config.block_bytes;
-    let namespace =
-        format!("nvme-ns,drive=disk,logical_block_size={bytes},physical_block_size={bytes}");
     let network = format!("user,id=net,restrict=on,{forward}");
-    let mut all: Vec<String> = [
+    let mut all: Vec<OsString> = [
         "-nodefaults",
         "-no-user-config",
         "-no-reboot",
@@ -304,12 +315,8 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<String> {
         "virtio-net-device,netdev=net",
         "-netdev",
         &network,
-        "-blockdev",
-        &block.to_string(),
         "-device",
         "nvme,id=nvme0,serial=outboard",
-        "-device",
-        &namespace,
         // Frames go to standard output (see the firmware's `log.rs`), the console to standard error.
         "-semihosting-config",
         "enable=on,target=native",
@@ -319,11 +326,14 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<String> {
         "chardev:console",
         "-kernel",
     ]
-    .map(String::from)
+    .map(OsString::from)
     .into();
-    all.push(config.firmware.to_string_lossy().into_owned());
+    all.push(config.firmware.clone().into());
+    for (namespace, id) in namespaces(config).zip(1..) {
+        all.extend(process::drive(&namespace, id));
+    }
     if !config.options.is_empty() {
-        all.extend(["-append".to_owned(), config.options.join(" ")]);
+        all.extend(["-append".into(), config.options.join(" ").into()]);
     }
     all
 }

@@ -71,6 +71,7 @@ impl BoardWorld {
             disk: spec.database.clone(),
             snapshot: true,
             block_bytes: spec.placement.block_bytes,
+            further: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             options: options(spec),
             show: false,

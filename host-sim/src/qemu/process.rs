@@ -312,7 +312,7 @@ fn machine(ram_bytes: u64) -> Vec<String> {
 }
 
 /// The arguments that add a namespace.
-fn drive(namespace: &QemuNamespace, id: u32) -> [OsString; 4] {
+pub(crate) fn drive(namespace: &QemuNamespace, id: u32) -> [OsString; 4] {
     let path = namespace.path.to_string_lossy();
     let file = serde_json::json!({
         "driver": "file", "filename": path,

@@ -14,7 +14,8 @@ use nvme_model::model::{CachedStore, MemoryStore, ModelConfig, ModelDevice, Name
 use nvme_model::seam::{Device, Dma};
 use nvme_model::spec::{NAMESPACE_ALL, Status};
 
-use crate::support::{self, qemu_over, zeroes};
+use crate::suite::files::zeroes;
+use crate::support::{self, qemu_over};
 
 /// The version that the table below was made with.
 const VERSION: (u32, u32) = (7, 2);

@@ -15,7 +15,8 @@ use client::{Client, ClientError, Config};
 use protocol::Status;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::support::{PATIENCE, Serve, await_end_of, qemu, zeroes};
+use crate::suite::files::zeroes;
+use crate::support::{PATIENCE, Serve, await_end_of, qemu};
 
 const WRITERS: u64 = 4;
 /// Blocks of each writer, which nobody else writes.

@@ -1,4 +1,4 @@
-//! One suite over both drives of the laptop: the model and QEMU's NVMe device.
+//! The suite over both drives of the laptop: the model and QEMU's NVMe device.
 //!
 //! Where QEMU is missing these tests fail, with the sentence that says how to install it.
 
@@ -6,5 +6,7 @@ mod conformance;
 mod crash;
 mod exercise;
 mod served;
+#[path = "../suite/mod.rs"]
+mod suite;
 mod support;
 mod without_qemu;

@@ -1,4 +1,4 @@
-//! What the tests share: the drives, files, and `host-sim serve` as a process.
+//! What the tests share: the drives, and `host-sim serve` as a process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,6 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use host_sim::qemu::{self, FileAccess, QemuConfig, QemuNamespace};
-use tempfile::NamedTempFile;
 
 /// Nothing takes longer, or it has hung. No test depends on how long anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,22 +35,6 @@ pub(crate) fn qemu_over(files: &[(&Path, u32)]) -> QemuConfig {
         program: qemu(),
         namespaces: files.iter().map(namespace).collect(),
     }
-}
-
-/// A file with these bytes, and zeroes up to a multiple of 4096.
-pub(crate) fn file_of(bytes: &[u8]) -> NamedTempFile {
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), bytes).unwrap();
-    let length = bytes.len().next_multiple_of(4096) as u64;
-    file.as_file().set_len(length).unwrap();
-    file
-}
-
-/// A file of so many zeroes.
-pub(crate) fn zeroes(bytes: u64) -> NamedTempFile {
-    let file = NamedTempFile::new().unwrap();
-    file.as_file().set_len(bytes).unwrap();
-    file
 }
 
 /// `host-sim serve`, as a process.

@@ -9,6 +9,7 @@
 
 pub mod conformance;
 pub mod raw;
+mod summary;
 
 use core::fmt;
 
@@ -19,6 +20,8 @@ use crate::driver::{
 use crate::memory::{PagePool, PageRange, Slab, Transfer};
 use crate::seam::{Device, PAGE_BYTES, Registers};
 use crate::spec::{StatusCode, offset};
+
+pub use summary::Summary;
 
 /// Blocks of each namespace that are used; a namespace must have as many.
 pub const BLOCKS: u64 = 512;
@@ -48,24 +51,26 @@ pub struct Plan {
     pub operations: u32,
     /// What the chance follows from.
     pub seed: u64,
+    /// When the controller is reset.
+    pub reset: Reset,
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Operations that succeeded.
-    pub operations: u64,
-    /// Blocks read and found to be right.
-    pub blocks_checked: u64,
-    /// Most operations in flight at once.
-    pub in_flight_max: usize,
-    /// Whether Compare was there to be used.
-    pub compared: bool,
-    /// Whether Write Zeroes was there to be used.
-    pub zeroed: bool,
-    /// Operations issued again after the reset.
-    pub reissued: u64,
+/// When the controller is reset, behind the driver's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// While it has commands in hand.
+    UnderLoad,
+    /// Before commands are given to it, which it does not hear of: for a controller that may crash
+    /// otherwise.
+    BeforeLoad,
 }
+
+/// What the suite does on every arm.
+pub const PLAN: Plan = Plan {
+    operations: 3000,
+    seed: 7,
+    reset: Reset::UnderLoad,
+};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +155,7 @@ where
     exercise.by_chance(plan.operations)?;
     exercise.through_a_slab(slab)?;
     exercise.refusals()?;
-    exercise.reset(plan.operations)?;
+    exercise.reset(plan)?;
     exercise.shut_down()?;
     exercise.driver.restart(exercise.now_us);
     exercise.start("the second start")?;
@@ -654,20 +659,25 @@ where
         Ok(())
     }
 
-    /// The controller is reset under load, by somebody else; the driver brings it back, and nothing of
-    /// what was accepted is lost.
-    fn reset(&mut self, operations: u32) -> Result<(), Mistake> {
+    /// The controller is reset, by somebody else; the driver brings it back, and nothing of what was
+    /// accepted is lost.
+    fn reset(&mut self, plan: Plan) -> Result<(), Mistake> {
         let before = self.driver.counters().resets;
+        if plan.reset == Reset::BeforeLoad {
+            self.driver.device().registers().write32(offset::CC, 0);
+        }
         for _ in 0..JOBS {
             let (operation, offset) = self.choose();
             self.submit(operation, offset)?;
         }
         self.driver.ring_doorbells();
-        self.driver.device().registers().write32(offset::CC, 0);
+        if plan.reset == Reset::UnderLoad {
+            self.driver.device().registers().write32(offset::CC, 0);
+        }
         self.until("a reset", |driver| driver.counters().resets > before)?;
         self.drain("the restart")?;
         self.summary.reissued = self.driver.counters().reissued;
-        self.by_chance(operations)?;
+        self.by_chance(plan.operations)?;
         self.read_all()?;
         match self.driver.counters().resets - before {
             1 => Ok(()),

@@ -21,6 +21,8 @@ mod console;
 mod dma;
 mod entropy;
 mod exceptions;
+#[cfg(feature = "exercise")]
+mod exercise;
 mod heap;
 mod last_words;
 mod log;
@@ -75,6 +77,10 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
     start::split_stacks();
     pages::enable();
     let options = Options::read();
+    #[cfg(feature = "exercise")]
+    if options.exercise {
+        exercise::run();
+    }
     let (mut agent, spi) = make_agent(&options);
     // The last of the constructors' memory: from here on the heap is closed.
     let use_of = heap::close();

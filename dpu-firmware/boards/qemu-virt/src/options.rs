@@ -4,6 +4,7 @@
 //!  engine=checked|jit              how programs are run; jit if nothing is said
 //!  single-tenant                   no masks against speculation
 //!  provoke=panic|fault|stack|heap  go wrong once it listens, for a test of the bad ends
+//!  exercise                        the driver's exercise and no agent; of an image with that feature
 //! ```
 
 use dpu_firmware::execution::{EngineKind, ExecutionConfig};
@@ -33,6 +34,8 @@ pub(crate) enum Provoke {
 pub(crate) struct Options {
     pub(crate) execution: ExecutionConfig,
     pub(crate) provoke: Option<Provoke>,
+    #[cfg(feature = "exercise")]
+    pub(crate) exercise: bool,
 }
 
 impl Options {
@@ -47,6 +50,8 @@ impl Options {
                 isolation: Isolation::Shared,
             },
             provoke: None,
+            #[cfg(feature = "exercise")]
+            exercise: false,
         };
         let Ok(arguments) = args::<LINE_BYTES>() else {
             return options;
@@ -66,6 +71,8 @@ impl Options {
             "provoke=fault" => self.provoke = Some(Provoke::Fault),
             "provoke=stack" => self.provoke = Some(Provoke::Stack),
             "provoke=heap" => self.provoke = Some(Provoke::Heap),
+            #[cfg(feature = "exercise")]
+            "exercise" => self.exercise = true,
             _ => panic!("{word:?} is no option of this firmware"),
         }
     }
