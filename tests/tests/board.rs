@@ -43,9 +43,12 @@ fn model() -> ModelConfig {
 
 impl Bench {
     fn new(model: ModelConfig, seed: u64) -> Bench {
-        let mut world = World::on_board(model, TINY, seed, |side| {
-            SimulatedBoard::new(Some(side.clone()))
-        });
+        let whole = |side: &Sideband| SimulatedBoard::new(Some(side.clone()));
+        Bench::on(World::on_board(model, TINY, seed, whole))
+    }
+
+    /// A client in that world, with all of namespace 1 open.
+    fn on(mut world: World<SimulatedBoard>) -> Bench {
         let mut peer = world.connect();
         let open = OpenRequest {
             namespace: 1,
@@ -169,25 +172,11 @@ fn perst_brings_a_stuck_drive_back_and_every_request_is_answered() {
 
 #[test]
 fn without_a_pin_a_stuck_drive_fails_and_keeps_its_pages() {
-    let mut world = World::on_board(model(), TINY, 1, |side: &Sideband| SimulatedBoard {
+    let pinless = |side: &Sideband| SimulatedBoard {
         perst: None,
         ..SimulatedBoard::new(Some(side.clone()))
-    });
-    let mut peer = world.connect();
-    let open = OpenRequest {
-        namespace: 1,
-        offset: 0,
-        length: None,
     };
-    let reply = peer.must(&mut world, &open, &[]);
-    let object = reply.decode::<OpenRequest>().expect("a reply").object;
-    let side = world.agent.device_mut().sideband();
-    let mut bench = Bench {
-        world,
-        peer,
-        object,
-        side,
-    };
+    let mut bench = Bench::on(World::on_board(model(), TINY, 1, pinless));
     bench.stick(Commands::Io, 1);
     let tickets = [bench.read(1), bench.write(2, 2)];
     let statuses = bench.statuses(&tickets);
