@@ -340,6 +340,33 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The replies to all of these, each exactly once, in their order.
+    ///
+    /// # Panics
+    ///
+    /// Where others come, one comes twice, or they take longer than `within_us`.
+    pub fn replies<B: Board>(
+        &mut self,
+        world: &mut World<B>,
+        tickets: &[Ticket],
+        within_us: u64,
+    ) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        world.run(world.now_us + within_us, |world| {
+            let moved = self.pump(world);
+            // A second answer would end the session: it answers nothing in flight.
+            assert_eq!(self.session.ended(), None);
+            while let Some(reply) = self.session.next_reply() {
+                replies.push(reply);
+            }
+            Progress::of(replies.len() == tickets.len(), moved)
+        });
+        replies.sort_by_key(|reply| reply.ticket);
+        let answered: Vec<Ticket> = replies.iter().map(|reply| reply.ticket).collect();
+        assert_eq!(answered, tickets);
+        replies
+    }
+
     /// Carries bytes between session and stack. Whether any moved.
     pub fn pump<B: Board>(&mut self, world: &mut World<B>) -> bool {
         let mut moved = false;

@@ -104,21 +104,7 @@ impl Bench {
 
     /// The replies to all of these, each exactly once, in their order.
     fn replies(&mut self, tickets: &[Ticket], within_us: u64) -> Vec<client::Reply> {
-        let mut replies = Vec::new();
-        let Bench { world, peer, .. } = self;
-        world.run(world.now_us + within_us, |world| {
-            let moved = peer.pump(world);
-            // A second answer would end the session: it answers nothing in flight.
-            assert_eq!(peer.session.ended(), None);
-            while let Some(reply) = peer.session.next_reply() {
-                replies.push(reply);
-            }
-            Progress::of(replies.len() == tickets.len(), moved)
-        });
-        replies.sort_by_key(|reply| reply.ticket);
-        let answered: Vec<Ticket> = replies.iter().map(|reply| reply.ticket).collect();
-        assert_eq!(answered, tickets);
-        replies
+        self.peer.replies(&mut self.world, tickets, within_us)
     }
 
     fn statuses(&mut self, tickets: &[Ticket], within_us: u64) -> Vec<Status> {
