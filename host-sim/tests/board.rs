@@ -1,7 +1,7 @@
 //! The firmware on bare metal, in QEMU: the suite's third arm, the demo's lookups, and bad ends.
 //!
 //! `cargo xtask test` runs these with the firmware that it has built (`cargo xtask board` does that
-//! alone); they need QEMU, `OUTBOARD_FIRMWARE` to name the ELF, and `OUTBOARD_EXERCISE` the one that
+//! alone). They are behind the feature `firmware`, because they need QEMU, `OUTBOARD_FIRMWARE` to name the ELF, and `OUTBOARD_EXERCISE` the one that
 //! has the driver's exercise in it. Nothing here depends on how fast the emulation is; what times
 //! are printed are for people.
 
@@ -9,7 +9,7 @@ mod suite;
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,7 +52,6 @@ fn config(disk: &Path) -> MachineConfig {
 }
 
 #[test]
-#[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn a_client_of_the_board() {
     let files = Files::make();
     let [(disk, block_bytes), further @ ..] = files.namespaces();
@@ -77,7 +76,6 @@ fn a_client_of_the_board() {
 }
 
 #[test]
-#[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn the_driver_on_the_board() {
     let (first, second) = (zeroes(BLOCKS * 4096), zeroes(BLOCKS * 512));
     let mut machine = BoardMachine::start(&MachineConfig {
@@ -139,7 +137,6 @@ fn pools_are_idle(client: &mut Client<TcpStream>) {
 }
 
 #[test]
-#[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn lookups_on_the_board_are_those_of_sqlite() {
     let output = Command::new(env!("CARGO_BIN_EXE_host-sim"))
         .args([
@@ -166,7 +163,6 @@ fn lookups_on_the_board_are_those_of_sqlite() {
 }
 
 #[test]
-#[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn a_bad_end_is_told_with_its_place() {
     let disk = zeroes(1 << 20);
     for (way, code, words) in [
@@ -206,7 +202,6 @@ fn a_bad_end_is_told_with_its_place() {
 }
 
 #[test]
-#[ignore = "needs the firmware and QEMU: cargo xtask board"]
 fn the_command_serves_until_it_is_told_to_end() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_host-sim"))
         .args(["board", "--listen", "127.0.0.1:0", "--firmware"])
@@ -234,44 +229,4 @@ fn the_command_serves_until_it_is_told_to_end() {
         log.contains("INFO  dpu_firmware::drive: drive: running"),
         "{log}"
     );
-}
-
-#[test]
-fn what_is_missing_is_said_in_a_sentence() {
-    let disk = zeroes(1 << 20);
-    let base = MachineConfig {
-        firmware: env::current_exe().unwrap(),
-        qemu: Some("/nowhere/qemu".into()),
-        disk: disk.path().to_owned(),
-        snapshot: false,
-        block_bytes: 4096,
-        further: Vec::new(),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        options: Vec::new(),
-        show: false,
-    };
-    let refusal = |config: &MachineConfig| BoardMachine::start(config).unwrap_err().to_string();
-    let said = refusal(&base);
-    assert!(said.contains("apt-get install qemu-system-arm"), "{said}");
-    let said = refusal(&MachineConfig {
-        firmware: disk.path().to_owned(),
-        ..base.clone()
-    });
-    assert!(said.contains("is no firmware"), "{said}");
-    let said = refusal(&MachineConfig {
-        disk: "/nowhere/disk.img".into(),
-        ..base.clone()
-    });
-    assert!(said.contains("cannot use the disk image"), "{said}");
-    let said = refusal(&MachineConfig {
-        further: vec![("/nowhere/further.img".into(), 512)],
-        ..base.clone()
-    });
-    assert!(said.contains("disk image /nowhere/further.img"), "{said}");
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let said = refusal(&MachineConfig {
-        listen: taken.local_addr().unwrap(),
-        ..base
-    });
-    assert!(said.contains("choose another with --listen"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! `board`: builds the firmware, boots it in QEMU, and has a client at it.
 //!
-//! The tests are those of `host-sim/tests/board.rs` that need a firmware. One of them boots a second
+//! The tests are those of `host-sim/tests/board.rs`. One of them boots a second
 //! image, which has the driver's exercise in it.
 
 use crate::shell::cargo;
@@ -14,8 +14,9 @@ pub(crate) fn run(totals: &mut Totals) -> Outcome {
     let exercise = firmware::exercise()?;
     let mut tests = cargo();
     tests.args(["test", "--locked", "-p", "host-sim", "--test", "board"]);
+    tests.args(["--features", "firmware"]);
     // One machine at a time: each has a processor to itself.
-    tests.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    tests.args(["--", "--nocapture", "--test-threads=1"]);
     tests.env("OUTBOARD_FIRMWARE", elf);
     tests.env("OUTBOARD_EXERCISE", exercise);
     let before = *totals;

@@ -9,4 +9,5 @@ mod served;
 #[path = "../suite/mod.rs"]
 mod suite;
 mod support;
+mod without_firmware;
 mod without_qemu;
