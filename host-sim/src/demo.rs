@@ -19,12 +19,14 @@
 //! | `calibration` | what the ratio of the two ways should be, from measured parts |
 //! | `check` | SQLite's own answer |
 //! | `through_client` | lanes over one connection of a client |
-//! | `simulated`, `on_board` | the worlds: an agent in this process, an agent on bare metal |
+//! | `client_world` | a world of one client, and an agent somewhere |
+//! | `simulated`, `on_board` | where: in this process, on bare metal |
 
 pub mod answers;
 pub mod calibration;
 pub mod calls;
 pub mod check;
+pub mod client_world;
 pub mod command;
 pub mod drive;
 pub mod drive_alone;

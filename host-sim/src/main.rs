@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit, OnArg};
-use host_sim::demo::on_board::{BoardWorld, boot_for};
-use host_sim::demo::simulated::SimulatedWorld;
+use host_sim::demo::{on_board, simulated};
 use host_sim::interrupt::Interrupt;
 use host_sim::{bare_metal, bench, demo, serve};
 
@@ -20,14 +19,14 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Board(args) => bare_metal::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
-        Command::Demo(args) if args.on == OnArg::Board => boot_for(&args)
+        Command::Demo(args) if args.on == OnArg::Board => on_board::boot_for(&args)
             .map_err(|sentence| (Exit::Failed, sentence))
             .and_then(|boot| {
-                let open = |spec: &_| BoardWorld::open(spec, &boot);
+                let open = |spec: &_| on_board::open(spec, &boot);
                 demo::command(&args, &interrupt, &mut out, open)
                     .map_err(|error| (error.exit(), error.to_string()))
             }),
-        Command::Demo(args) => demo::command(&args, &interrupt, &mut out, SimulatedWorld::open)
+        Command::Demo(args) => demo::command(&args, &interrupt, &mut out, simulated::open)
             .map_err(|error| (error.exit(), error.to_string())),
         Command::Serve(args) => serve::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),

@@ -10,16 +10,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use client::{Client, Config};
 use dpu_firmware::execution::EngineKind;
 use ebpf::Isolation;
 
+use super::client_world::{ClientWorld, Surroundings};
 use super::command::WorldSpec;
-use super::drive_alone::DriveAlone;
-use super::program_alone::ProgramAlone;
-use super::simulated::model;
-use super::through_client::ThroughClient;
-use super::world::{Done, Failure, WireCounters, World};
+use super::world::WireCounters;
 use crate::bare_metal::{BoardMachine, MachineConfig, firmware};
 use crate::cli::DemoArgs;
 
@@ -47,57 +43,46 @@ pub fn boot_for(args: &DemoArgs) -> Result<Boot, String> {
     })
 }
 
-/// A world on the board.
-pub struct BoardWorld {
+/// What is around a client of the board.
+pub struct Board {
     started: Instant,
-    client: ThroughClient<Counted>,
-    program_alone: ProgramAlone,
-    drive_alone: DriveAlone,
     wire: Rc<Cell<WireCounters>>,
-    /// Ends when this is dropped, after the client's connection.
+    /// Ends when this is dropped.
     _machine: BoardMachine,
 }
 
-impl BoardWorld {
-    /// Boots a machine, connects, and loads and attaches the programs.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what could not be had.
-    pub fn open(spec: &WorldSpec, boot: &Boot) -> Result<BoardWorld, String> {
-        let config = MachineConfig {
-            firmware: boot.firmware.clone(),
-            qemu: boot.qemu.clone(),
-            disk: spec.database.clone(),
-            snapshot: true,
-            block_bytes: spec.placement.block_bytes,
-            further: Vec::new(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            options: options(spec),
-            show: false,
-        };
-        let mut machine = BoardMachine::start(&config).map_err(sentence)?;
-        machine.wait(&|| true).map_err(sentence)?;
-        let stream = TcpStream::connect(machine.address()).map_err(sentence)?;
-        stream.set_nodelay(true).map_err(sentence)?;
-        let wire = Rc::default();
-        let stream = Counted {
-            stream,
-            wire: Rc::clone(&wire),
-        };
-        let client = Client::new(stream, &Config::default()).map_err(sentence)?;
-        let (client, image) = ThroughClient::new(client, spec)?;
-        let program_alone =
-            ProgramAlone::new(&image, spec.execution, &spec.database).map_err(sentence)?;
-        Ok(BoardWorld {
-            started: Instant::now(),
-            client,
-            program_alone,
-            drive_alone: DriveAlone::open(model(spec)?, spec.lanes)?,
-            wire,
-            _machine: machine,
-        })
-    }
+/// A world on the board: boots a machine, connects, and loads and attaches the programs.
+///
+/// # Errors
+///
+/// A sentence that says what could not be had.
+pub fn open(spec: &WorldSpec, boot: &Boot) -> Result<ClientWorld<Counted, Board>, String> {
+    let config = MachineConfig {
+        firmware: boot.firmware.clone(),
+        qemu: boot.qemu.clone(),
+        disk: spec.database.clone(),
+        snapshot: true,
+        block_bytes: spec.placement.block_bytes,
+        further: Vec::new(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        options: options(spec),
+        show: false,
+    };
+    let mut machine = BoardMachine::start(&config).map_err(sentence)?;
+    machine.wait(&|| true).map_err(sentence)?;
+    let stream = TcpStream::connect(machine.address()).map_err(sentence)?;
+    stream.set_nodelay(true).map_err(sentence)?;
+    let wire = Rc::default();
+    let stream = Counted {
+        stream,
+        wire: Rc::clone(&wire),
+    };
+    let board = Board {
+        started: Instant::now(),
+        wire,
+        _machine: machine,
+    };
+    ClientWorld::new(stream, spec, board)
 }
 
 /// The same in the firmware's own words. It has no interpreter but the one that checks everything.
@@ -111,34 +96,9 @@ fn options(spec: &WorldSpec) -> Vec<String> {
     words.into_iter().flatten().map(String::from).collect()
 }
 
-impl World for BoardWorld {
+impl Surroundings for Board {
     fn now_ns(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
-    }
-
-    fn submit_read(&mut self, lane: usize, offset: u64, length: u32) {
-        self.client.submit_read(lane, offset, length);
-    }
-
-    fn submit_call(&mut self, lane: usize, args: &[u8]) {
-        self.client.submit_call(lane, args);
-    }
-
-    fn submit_ping(&mut self, lane: usize) {
-        self.client.submit_ping(lane);
-    }
-
-    fn next_done(&mut self) -> Done<'_> {
-        self.client.next_done()
-    }
-
-    fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure> {
-        self.program_alone.execute_ns(args)
-    }
-
-    fn reads_ns(&mut self, reads: &[(u64, u32)], in_flight: usize) -> Result<u64, Failure> {
-        let ns = self.drive_alone.reads_ns(reads, in_flight);
-        ns.map_err(Failure::Refused)
     }
 
     fn wire_counters(&self) -> WireCounters {
@@ -147,7 +107,7 @@ impl World for BoardWorld {
 }
 
 /// A stream whose bytes are counted; what packets add to them is not seen from here.
-struct Counted {
+pub struct Counted {
     stream: TcpStream,
     wire: Rc<Cell<WireCounters>>,
 }

@@ -1,86 +1,39 @@
 //! The demonstration's world over the simulated machine: one client, one connection, and as many
 //! requests in flight on it as there are lanes.
 
-use client::{Client, Config};
 use dpu_firmware::limits::{LARGE, Limits};
 use nvme_model::driver::DriverConfig;
 use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfig};
 use protocol::HEADER_BYTES;
 
+use super::client_world::{ClientWorld, Surroundings};
 use super::command::WorldSpec;
-use super::drive_alone::DriveAlone;
-use super::program_alone::ProgramAlone;
-use super::through_client::ThroughClient;
-use super::world::{Done, Failure, WireCounters, World};
+use super::world::WireCounters;
 use crate::local::{LocalStream, Shared};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
 
-/// A world as [`WorldSpec`] asks for.
-pub struct SimulatedWorld {
-    shared: Shared,
-    client: ThroughClient<LocalStream>,
-    program_alone: ProgramAlone,
-    drive_alone: DriveAlone,
+/// A world as [`WorldSpec`] asks for: starts the machine, connects, and loads and attaches the programs.
+///
+/// # Errors
+///
+/// A sentence that says what could not be had.
+pub fn open(spec: &WorldSpec) -> Result<ClientWorld<LocalStream, Shared>, String> {
+    let machine = Simulator::new(config(spec)?).map_err(sentence)?;
+    let shared = Shared::new(machine);
+    let stream = shared
+        .connect()
+        .map_err(|error| format!("cannot reach the agent: {error}"))?;
+    ClientWorld::new(stream, spec, shared)
 }
 
-impl SimulatedWorld {
-    /// Starts the machine, connects, and loads and attaches the programs.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what could not be had.
-    pub fn open(spec: &WorldSpec) -> Result<SimulatedWorld, String> {
-        let machine = Simulator::new(config(spec)?).map_err(sentence)?;
-        let shared = Shared::new(machine);
-        let stream = shared
-            .connect()
-            .map_err(|error| format!("cannot reach the agent: {error}"))?;
-        let client = Client::new(stream, &Config::default()).map_err(sentence)?;
-        let (client, image) = ThroughClient::new(client, spec)?;
-        let program_alone =
-            ProgramAlone::new(&image, spec.execution, &spec.database).map_err(sentence)?;
-        Ok(SimulatedWorld {
-            shared,
-            client,
-            program_alone,
-            drive_alone: DriveAlone::open(model(spec)?, spec.lanes)?,
-        })
-    }
-}
-
-impl World for SimulatedWorld {
+impl Surroundings for Shared {
     fn now_ns(&self) -> u64 {
-        self.shared.clock().now_ns()
-    }
-
-    fn submit_read(&mut self, lane: usize, offset: u64, length: u32) {
-        self.client.submit_read(lane, offset, length);
-    }
-
-    fn submit_call(&mut self, lane: usize, args: &[u8]) {
-        self.client.submit_call(lane, args);
-    }
-
-    fn submit_ping(&mut self, lane: usize) {
-        self.client.submit_ping(lane);
-    }
-
-    fn next_done(&mut self) -> Done<'_> {
-        self.client.next_done()
-    }
-
-    fn execute_ns(&mut self, args: &[u8]) -> Result<u64, Failure> {
-        self.program_alone.execute_ns(args)
-    }
-
-    fn reads_ns(&mut self, reads: &[(u64, u32)], in_flight: usize) -> Result<u64, Failure> {
-        let ns = self.drive_alone.reads_ns(reads, in_flight);
-        ns.map_err(Failure::Refused)
+        self.clock().now_ns()
     }
 
     fn wire_counters(&self) -> WireCounters {
-        let (bytes_to_agent, bytes_to_client) = self.shared.with(|machine| machine.wire_bytes());
+        let (bytes_to_agent, bytes_to_client) = self.with(|machine| machine.wire_bytes());
         WireCounters {
             bytes_to_agent,
             bytes_to_client,
