@@ -45,8 +45,10 @@ pub trait Board {
     ///
     /// A conventional reset clears the configuration space (PCIe Base §6.6.1). So a board behind real
     /// PCIe asks for the vendor id; while that reads as all ones, or as 0001h with Configuration RRS
-    /// (§2.3.1), the answer is no; else it writes the BARs as they were and sets Memory Space Enable and
-    /// Bus Master Enable. It is called in a turn and must not wait.
+    /// Software Visibility (§2.3.2; CRS before revision 6.0), the answer is no; else it writes the BARs as
+    /// they were and sets Memory Space Enable and Bus Master Enable. Below a port that supports more than
+    /// 5 GT/s it asks nothing, and answers no, until 100 ms after link training (§6.6.1). It is called in
+    /// a turn and must not wait.
     fn restore_drive(&mut self) -> bool {
         true
     }

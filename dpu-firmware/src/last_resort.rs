@@ -10,7 +10,8 @@
 //! and the agent does that in `upkeep.rs`. The times: PERST# stays asserted for 100 ms, since that is what
 //! a board gives power to settle (T_PVPERL, PCIe CEM §2.2) and is far above the 100 µs that the
 //! reference clock (T_PERST-CLK) and the pin itself (T_PERST) need; nothing may be asked of the drive
-//! for 100 ms after that (PCIe Base §6.6.1), and 1 s later it must have answered (ibid.). A drive
+//! for 100 ms after that (PCIe Base §6.6.1; `Board::restore_drive` has what is more at above 5 GT/s), and
+//! it may not be held broken before 1 s is over since the reset (ibid.): it gets 1.1 s. A drive
 //! that needs the last resort again within ten minutes is given up.
 
 use crate::limits::{

@@ -18,7 +18,7 @@ pub const ADDRESS: u8 = 0x6a;
 /// The subsystem management data structure.
 const COMMAND: u8 = 0;
 
-/// Bytes of the answer: length, five of data and reserved, packet error code.
+/// Bytes of the answer: length, four of data, two optional ones that are not used, packet error code.
 const BYTES: usize = 8;
 
 /// What the first byte of it must be: how many bytes follow before the packet error code.
@@ -93,8 +93,8 @@ pub fn checksum(answer: &[u8; BYTES]) -> u8 {
     digest.finalize()
 }
 
-/// Two's complement, but for what has a meaning of its own: 80h no data, 81h no sensor, and the
-/// rest up to C3h reserved.
+/// Two's complement, but for what has a meaning of its own: 80h no recent data, 81h sensor failure, and
+/// the rest up to C3h reserved.
 const fn celsius(byte: u8) -> Option<i16> {
     match byte {
         0x80..=0xc3 => None,

@@ -210,10 +210,11 @@ impl I2c for ManagementBus {
     }
 }
 
-/// Length, status flags, warnings (inverted), temperature, life used, two reserved, checksum.
+/// Length, status flags, warnings (inverted), temperature, life used, two optional (0: not reported),
+/// checksum.
 fn block(status: ManagementStatus) -> [u8; BLOCK_BYTES] {
     let flag = |on: bool, bit: u8| u8::from(on) << bit;
-    // SMBus arbitration won, and the reserved bits, which are ones.
+    // SMBus arbitration won, and the two lowest bits, which are ones.
     let flags = 0b1000_0011
         | flag(status.functional, 5)
         | flag(status.no_reset_needed, 4)

@@ -141,7 +141,7 @@ impl fmt::Display for PciError {
 
 impl core::error::Error for PciError {}
 
-/// Mass storage, non-volatile memory, NVM Express I/O controller (PCIe §2.1.5).
+/// Mass storage, non-volatile memory, NVM Express I/O controller (PCIe §3.8.1.5).
 const NVME_CLASS: u32 = 0x01_08_02;
 
 const DEVICES: u8 = 32;

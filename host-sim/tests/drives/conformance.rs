@@ -28,14 +28,16 @@ struct Allowed(&'static str, Option<u32>, &'static str);
 /// NN is the greatest NSID that is valid, not the number of namespaces: 256 at QEMU, 1 in the model. So 2 is
 /// an inactive NSID there, for which Identify gives zeroes and what else needs a namespace Invalid Field, and
 /// an invalid one here.
-const INACTIVE: &str = "Base §3.2.1.3, §3.2.1.4, §5.17.2.1: NN differs";
+const INACTIVE: &str = "Base §3.2.1.2 to §3.2.1.5, §5.17.2.1: NN differs";
 /// A hint, which a controller gives as it sees fit.
 const RETRY: &str = "Base §3.3.3.2.1, Figure 92: Do Not Retry";
 /// QEMU 7.2 reports version 1.4 (VS), the model 2.0.
 const LATER: &str = "Base §3.1.3.2: QEMU's controller is of an earlier version, which lacks this";
 /// What a controller may have or not, and says so.
-const OPTIONAL: &str = "Base §5.16.1, §5.17.1, NVM §3.2: optional, and one of the two has it";
-/// Bits 1:0 of an entry, and 2:0 of a pointer to a list, need not be looked at: they count as 0.
+const OPTIONAL: &str =
+    "Base §3.1.2.1.2, §5.16.1.3, §5.17.1, NVM §2.2: optional, and one of the two has it";
+/// Bits 1:0 of an entry need not be looked at: they count as 0. A pointer to a list has bit 2 clear as well,
+/// and no status is laid down for one that has not.
 const LOW_BITS: &str = "Base §4.1.1: the controller need not check that the lowest bits are 0";
 /// A write over PCI Express gets no answer, so its loss is not noticed; and an address without memory, 0 among
 /// them, is one like any.
@@ -43,15 +45,15 @@ const POSTED: &str =
     "Base §3.3.3.2.1, Figure 94: Data Transfer Error is for what a controller notices";
 /// Two rules are broken, and no order is laid down in which they are looked at.
 const ORDER: &str = "Base §3.3.3.2.1: either of two statuses fits";
-/// QEMU names the general status where there is a particular one.
+/// Two statuses are named for a log that is not supported, a general and a particular one.
 const LOG: &str =
-    "Base §5.16.3: Invalid Log Page is for these; QEMU gives Invalid Field, which is as true";
+    "Base §5.16, §5.16.2: the one has Invalid Field for these, as QEMU, the other Invalid Log Page";
 /// The offset may be the length of the log, but not greater; QEMU refuses the length.
 const LOG_END: &str =
     "Base §5.16: an offset greater than the log is refused; QEMU refuses an equal one";
 /// Values that are reserved are errors; QEMU takes them for the value 0.
 const RESERVED: &str =
-    "Base §5.15, NVM §3.2.6: reserved values are errors, which QEMU does not look for";
+    "Base §1.4.1.6, §5.15, NVM §3.2.6: reserved values are errors, which QEMU does not look for";
 /// There is no temperature sensor 1. QEMU accepts a threshold for it and forgets it.
 const SENSOR: &str = "Base §5.27.1.3: not laid down for sensors that are not there";
 /// A completion queue id out of range is told from one that is not in use; QEMU tells no difference.
@@ -59,8 +61,8 @@ const CQ_RANGE: &str = "Base §5.5: Invalid Queue Identifier should be given, no
 /// The status for the deletion of a queue that is not there has one name, for either kind of queue.
 const CQ_DELETED: &str =
     "QEMU's mistake: Base §5.6 has Invalid Queue Identifier, and no other status, for this";
-/// Each has a status of its own for a question about one namespace that is put to all of them.
-const ALL: &str = "Base §5.15: refused either way; QEMU, of version 1.4, blames the namespace, the model the field";
+/// Refused either way: QEMU blames the namespace, the model the field.
+const ALL: &str = "the model's mistake: Base §4.2 has Invalid Namespace or Format for this";
 /// Deallocation is advice, and QEMU leaves out ranges that it cannot follow.
 const ADVICE: &str = "NVM §3.2.3: the controller may choose to do nothing";
 /// A command that is not found was not aborted, which is no error; QEMU looks at the queue first.

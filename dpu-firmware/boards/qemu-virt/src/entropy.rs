@@ -65,7 +65,7 @@ fn numbers<const N: usize>(
     if stuck { Err(NoEntropy) } else { Ok(numbers) }
 }
 
-/// Whether the processor has RNDR: ID_AA64ISAR0_EL1.RNDR (Arm ARM D23.2.74).
+/// Whether the processor has RNDR: ID_AA64ISAR0_EL1.RNDR (Arm ARM D24.2).
 fn has_rndr() -> bool {
     let features: u64;
     // SAFETY: every EL1 may read it.
