@@ -213,8 +213,9 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
     pub(crate) fn run_programs(&mut self) {
         let mut left = TURN_INSTRUCTIONS;
         for _ in 0..SLICES_PER_TURN {
-            // Nobody is given less than a whole slice; the next turn comes soon.
-            if left < SLICE_INSTRUCTIONS {
+            // Nobody is given less than a whole slice, so a turn ends where more than half of one
+            // would be too much; the next turn comes soon.
+            if left < SLICE_INSTRUCTIONS / 2 {
                 return;
             }
             let Some(slot) = self.runnable.pop() else {

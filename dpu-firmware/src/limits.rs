@@ -31,11 +31,11 @@ pub const FRAMES_PER_VISIT: usize = 8;
 pub const SLICES_PER_TURN: usize = 16;
 
 /// Meter units in one slice. To leave a program and take it up again costs what some 100 to 300 of
-/// them do.
-pub const SLICE_INSTRUCTIONS: u32 = 8_000;
+/// them do, so a slice is long enough for that to be lost in the noise.
+pub const SLICE_INSTRUCTIONS: u32 = 16_000;
 
-/// Meter units of one turn, in which there is no slice more when less than one is left.
-pub const TURN_INSTRUCTIONS: u32 = 4 * SLICE_INSTRUCTIONS;
+/// Meter units of one turn, in which there is no slice more when less than half of one is left.
+pub const TURN_INSTRUCTIONS: u32 = 2 * SLICE_INSTRUCTIONS;
 
 /// Calls admitted in one turn.
 pub const ADMISSIONS_PER_TURN: usize = 64;
