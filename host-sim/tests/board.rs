@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use client::{Budgets, Client, Config, linker};
 use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
@@ -23,6 +24,7 @@ use serde_json::Value;
 use suite::end_to_end;
 use suite::exercise::judge;
 use suite::files::{Files, zeroes};
+use suite::soak::Soak;
 
 /// Connections that come and go, one after the other.
 const CONNECTIONS: u32 = 1000;
@@ -37,6 +39,13 @@ fn built(variable: &str) -> PathBuf {
     PathBuf::from(named.unwrap_or_else(|| panic!("{variable} names an ELF of the firmware")))
 }
 
+/// What `cargo xtask board --soak` was told, or some seconds.
+fn soak_lasts() -> Duration {
+    let told = env::var("OUTBOARD_SOAK_S").ok();
+    let seconds = told.map_or(10, |it| it.parse().expect("OUTBOARD_SOAK_S is seconds"));
+    Duration::from_secs(seconds)
+}
+
 fn config(disk: &Path) -> MachineConfig {
     MachineConfig {
         firmware: firmware(),
@@ -47,7 +56,7 @@ fn config(disk: &Path) -> MachineConfig {
         further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: Vec::new(),
-        show: true,
+        show: false,
     }
 }
 
@@ -65,9 +74,16 @@ fn a_client_of_the_board() {
     println!("start of QEMU to listening: {} ms", took.as_millis());
     let address = machine.address().to_string();
     let connect = |config: &Config| Client::connect(&address, config).unwrap();
-    let written = end_to_end::body(&connect, &files);
+    end_to_end::body(&connect, &files);
     connections_come_and_go(&connect);
     pools_are_idle(&mut connect(&Config::default()));
+    let soak = Soak {
+        open: &|| TcpStream::connect(&address).unwrap(),
+        files: &files,
+        lasts: soak_lasts(),
+        seed: 1,
+    };
+    let written = soak.run();
     machine.stop();
     assert!(
         files.scratch() == written,

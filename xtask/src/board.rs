@@ -1,14 +1,17 @@
 //! `board`: builds the firmware, boots it in QEMU, and has a client at it.
 //!
-//! The tests are those of `host-sim/tests/board.rs`. One of them boots a second
+//! The tests are those of `host-sim/tests/board.rs`, one of which is a soak of any length. One of them boots a second
 //! image, which has the driver's exercise in it.
 
 use crate::shell::cargo;
 use crate::totals::Totals;
 use crate::{Outcome, firmware, packages};
 
+/// How long the soak lasts where nothing is said.
+pub(crate) const SOAK_S: u32 = 10;
+
 /// The task, which adds what it counts to `totals`.
-pub(crate) fn run(totals: &mut Totals) -> Outcome {
+pub(crate) fn run(soak_s: u32, totals: &mut Totals) -> Outcome {
     packages::ensure(&[packages::QEMU_SYSTEM_AARCH64])?;
     let elf = firmware::run()?;
     let exercise = firmware::exercise()?;
@@ -19,6 +22,7 @@ pub(crate) fn run(totals: &mut Totals) -> Outcome {
     tests.args(["--", "--nocapture", "--test-threads=1"]);
     tests.env("OUTBOARD_FIRMWARE", elf);
     tests.env("OUTBOARD_EXERCISE", exercise);
+    tests.env("OUTBOARD_SOAK_S", soak_s.to_string());
     let before = *totals;
     let status = totals.run(&mut tests)?;
     match (totals.passed - before.passed, totals.failed - before.failed) {

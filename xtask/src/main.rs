@@ -54,7 +54,11 @@ enum Task {
     /// Build the firmware of the board qemu-virt, print its sizes, and hold it to its limits
     Firmware,
     /// Build the firmware, boot it in QEMU, and have a client at it
-    Board,
+    Board {
+        /// Seconds of the soak: clients that come, use everything and go, some of them badly
+        #[arg(long, value_name = "SECONDS", default_value_t = board::SOAK_S)]
+        soak: u32,
+    },
     /// Test the engines on aarch64, under qemu-user where this machine is another
     Aarch64,
     /// Programs by chance through the verifier and every engine, and through verifiers that lack a
@@ -92,7 +96,7 @@ fn main() -> ExitCode {
         Task::Test { host_only } => test::run(host_only),
         Task::Nostd => nostd::run(),
         Task::Firmware => firmware::run().map(drop),
-        Task::Board => board::run(&mut totals::Totals::default()),
+        Task::Board { soak } => board::run(soak, &mut totals::Totals::default()),
         Task::Aarch64 => aarch64::run(&mut totals::Totals::default()),
         Task::Harness {
             seconds,

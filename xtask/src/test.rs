@@ -59,7 +59,9 @@ pub(crate) fn run(host_only: bool) -> Outcome {
     } else {
         stage("bare-metal builds", &mut |_| nostd::run());
         stage("aarch64 tests", &mut aarch64::run);
-        stage("board tests", &mut board::run);
+        stage("board tests", &mut |totals| {
+            board::run(board::SOAK_S, totals)
+        });
     }
     summary(&stages, totals, started.elapsed())
 }

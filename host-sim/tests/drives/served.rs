@@ -1,5 +1,7 @@
 //! From end to end over the drives of the laptop: the agent as `host-sim serve` runs it.
 
+use std::time::Duration;
+
 use client::Client;
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::LARGE;
@@ -12,18 +14,19 @@ use nvme_model::model::{FileStore, FileStoreOptions, ModelConfig, NamespaceConfi
 
 use crate::suite::end_to_end;
 use crate::suite::files::Files;
+use crate::suite::soak::Soak;
 use crate::support::qemu_over;
 
 fn serve<C: DriveConfig + Send + 'static>(drive: C) -> Served {
     let config = SimulatorConfig {
         drive,
-        wire: WireConfig::with_round_trip(std::time::Duration::ZERO, 1024),
+        wire: WireConfig::with_round_trip(Duration::ZERO, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
         execution: ExecutionConfig::default(),
         seed: 1,
         map_secret: 2,
-        far_connections: 8,
+        far_connections: 64,
     };
     Served::start(config).unwrap()
 }
@@ -31,10 +34,15 @@ fn serve<C: DriveConfig + Send + 'static>(drive: C) -> Served {
 /// The body, and what it leaves in the file.
 fn over<C: DriveConfig + Send + 'static>(drive: C, files: &Files) {
     let served = serve(drive);
-    let written = end_to_end::body(
-        &|config| Client::new(served.connect().unwrap(), config).unwrap(),
+    let open = || served.connect().unwrap();
+    end_to_end::body(&|config| Client::new(open(), config).unwrap(), files);
+    let soak = Soak {
+        open: &open,
         files,
-    );
+        lasts: Duration::from_secs(2),
+        seed: 1,
+    };
+    let written = soak.run();
     drop(served);
     assert!(
         files.scratch() == written,

@@ -5,3 +5,4 @@
 pub(crate) mod end_to_end;
 pub(crate) mod exercise;
 pub(crate) mod files;
+pub(crate) mod soak;
