@@ -119,6 +119,9 @@ impl I2c for NoBus {
 /// For boards that can restart without their drive losing its state: its queues, which it may still
 /// write to, are then somewhere in the memory that the agent is about to use.
 ///
+/// Where the slot's port does more than 5 GT/s, the 100 ms count from the end of link training (PCIe Base
+/// §6.6.1): there the board waits for that, and then once more as long, before it looks for the drive.
+///
 /// # Errors
 ///
 /// The pin's.

@@ -3,7 +3,10 @@
 //! What a drive answers at address 6Ah when it is asked for command code 0 (NVM Express Management
 //! Interface 1.2, Appendix A): eight bytes, of which the first says that six follow and the last is
 //! the SMBus packet error code over everything on the wire, addresses included. The controller has no
-//! part in it, so it is answered when that is dead.
+//! part in it, so it is answered when that is dead. What a drive answers that says of itself that it is not
+//! functional (status flag 5) may be wrong. It is told all the same, since it may be the last that is heard
+//! of it, and used for nothing else: there are no commands to be throttled until the controller is back,
+//! and with it the SMART log, which then counts.
 //!
 //! One transaction is a start, eleven bytes of nine bits (address, command, address, eight back), a
 //! repeated start and a stop: some 102 bits, which is 0.26 ms at 400 kHz and 1.02 ms at 100 kHz.

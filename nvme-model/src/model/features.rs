@@ -179,8 +179,10 @@ impl Features {
         if feature == FeatureId::ERROR_RECOVERY {
             return self.set_error_recovery(value, namespace);
         }
-        // The other features are the controller's and take no namespace (Base §5.27, Figure 370).
+        // The other features are the controller's and take no namespace, which must be one for that to
+        // be the mistake (Base §4.2, §5.27 Figure 370).
         if namespace != 0 && namespace != NAMESPACE_ALL {
+            self.one_namespace(namespace)?;
             return Err(refuse(StatusCode::FEATURE_NOT_NAMESPACE_SPECIFIC));
         }
         match feature {
@@ -202,10 +204,10 @@ impl Features {
         Ok(0)
     }
 
-    /// The index of the namespace that a feature of namespaces is asked of.
+    /// The index of the namespace that a feature of namespaces is asked of, which cannot be all of them
+    /// (Base §4.2).
     fn one_namespace(&self, id: u32) -> Result<usize, Status> {
         match (id as usize).checked_sub(1) {
-            _ if id == NAMESPACE_ALL => Err(refuse(StatusCode::INVALID_FIELD)),
             Some(index) if index < self.error_recovery.len() => Ok(index),
             _ => Err(refuse(StatusCode::INVALID_NAMESPACE_OR_FORMAT)),
         }
