@@ -9,8 +9,8 @@ use core::fmt;
 use ebpf::limits::{CODE_SLOTS_MAX, KEPT_MAX};
 use ebpf::verifier::{Argument, Kept, Verifier};
 use ebpf::{
-    Access, AccessPlan, FaultKind, Memory, Outcome, Program, RegionId, State, check, check_with,
-    verifier,
+    Access, AccessPlan, FaultKind, Memory, Outcome, Program, RegionId, Right, State, check,
+    check_with, verifier,
 };
 
 use crate::arena::{Arena, Layout, Shift, map_region};
@@ -472,6 +472,7 @@ impl Run<'_> {
         self.paid += state.spent();
         let digest = host.digest();
         *self.calls = host.into_calls();
+        let wandered = self.wandered(&memory, shift);
         let what = match (expected, outcome) {
             (Outcome::Exit { r0: one }, Outcome::Exit { r0: other }) if one != other => {
                 "its result depends on addresses or on what was never written"
@@ -496,15 +497,16 @@ impl Run<'_> {
             what => what,
         };
         // What it does with addresses may be more than a shift can follow.
-        if stub::may_touch_bits_of_addresses(slots) || self.wandered() {
+        if stub::may_touch_bits_of_addresses(slots) || wandered {
             return Ok(false);
         }
         Err(Finding::Leaks { what })
     }
 
-    /// True if a helper was given an address that a number had moved out of its region: it lies in
-    /// another one then, or in none, and where depends on addresses though nothing leaks.
-    fn wandered(&self) -> bool {
+    /// True if a helper was given an address that a number had moved out of its region, to where nothing
+    /// is, here or there: what the helper says of that may depend on addresses though nothing leaks.
+    fn wandered(&mut self, memory_there: &Memory<'_>, shift: Shift) -> bool {
+        let (memory_here, _) = self.record.arena.memory(self.layout);
         let pairs = self.record.calls.iter().zip(&*self.calls);
         pairs.into_iter().any(|(here, there)| {
             let signature = SIGNATURES.iter().find(|it| it.id == here.helper);
@@ -517,12 +519,20 @@ impl Run<'_> {
                 })
             };
             (0..5).any(|index| {
+                let (here, there) = (here.args[index], there.args[index]);
                 is_buffer(index)
-                    && there.args[index]
-                        != translated(here.args[index]).unwrap_or(!there.args[index])
+                    && there != translated(here).unwrap_or(!there)
+                    && !is_in_a_region(&memory_here, Shift::NONE, here)
+                    && !is_in_a_region(memory_there, shift, there)
             })
         })
     }
+}
+
+/// True if an address is one of a region's bytes, or right behind them.
+fn is_in_a_region(memory: &Memory<'_>, shift: Shift, address: u64) -> bool {
+    let inside = |region| address as u32 >= shift.of(region);
+    RegionId::of(address).is_some_and(inside) && memory.locate(address, 0, Right::Read).is_ok()
 }
 
 /// True for a fault that the stub's frame can be blamed for: there is one frame less, and less

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use log::LevelFilter;
 
 use dpu_firmware::execution::{EngineKind, ExecutionConfig};
 use ebpf::Isolation;
@@ -171,6 +172,10 @@ pub struct ServeArgs {
     /// Show the drive's activity LED on standard error, where that is a terminal.
     #[arg(long)]
     pub led: bool,
+
+    /// How much of the agent's log goes to standard error.
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogArg::Warn)]
+    pub log: LogArg,
 
     /// How programs are run.
     #[command(flatten)]
@@ -462,6 +467,34 @@ pub struct DemoArgs {
     /// Show no progress.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogArg {
+    /// Nothing.
+    Off,
+    /// The drive has failed.
+    Error,
+    /// It is being reset, and what should not be and was survived.
+    Warn,
+    /// The start, the drive's other states, programs that were proved.
+    Info,
+    /// What clients bring about: connections that were refused or reset, programs that were refused
+    /// or ended for a fault.
+    Debug,
+}
+
+impl From<LogArg> for LevelFilter {
+    fn from(arg: LogArg) -> LevelFilter {
+        match arg {
+            LogArg::Off => LevelFilter::Off,
+            LogArg::Error => LevelFilter::Error,
+            LogArg::Warn => LevelFilter::Warn,
+            LogArg::Info => LevelFilter::Info,
+            LogArg::Debug => LevelFilter::Debug,
+        }
+    }
 }
 
 /// Where the agent of `demo` runs.

@@ -12,6 +12,7 @@ pub mod drive;
 pub mod duration;
 pub mod interrupt;
 pub mod local;
+pub mod log_lines;
 pub mod progress;
 pub mod qemu;
 pub mod random;

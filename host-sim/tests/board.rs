@@ -197,7 +197,6 @@ fn a_bad_end_is_told_with_its_place() {
     ] {
         let mut machine = BoardMachine::start(&MachineConfig {
             options: vec![format!("provoke={way}")],
-            show: false,
             ..config(disk.path())
         })
         .unwrap();

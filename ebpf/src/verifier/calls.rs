@@ -176,7 +176,9 @@ impl Transfer<'_> {
             self.refuse(why, Some(holder));
             return None;
         }
-        let place = self.place(region, &self.state.get(holder), 0, 0);
+        // One byte, of buffers without any too: the address itself must have the region's tag.
+        let len = u32::from(!is_out(Rule::Tag));
+        let place = self.place(region, &self.state.get(holder), 0, len);
         if !place.confined {
             // The helper looks at the address alone: it would take another region's bytes.
             let argument = index + 1;

@@ -33,11 +33,13 @@ pub enum Rule {
     Apart,
     /// What a helper reads of a map's value ends within that value.
     Value,
+    /// The address that a helper is given is none of another region, even if it is about no bytes there.
+    Tag,
 }
 
 impl Rule {
     /// All of them, by number from 1.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::End,
         Rule::Start,
         Rule::Join,
@@ -50,6 +52,7 @@ impl Rule {
         Rule::Slack,
         Rule::Apart,
         Rule::Value,
+        Rule::Tag,
     ];
 
     /// The rule with a number.

@@ -280,9 +280,19 @@ impl<S: Source> Writer<'_, S> {
             first,
             Operand::Register(r(buffer)),
         );
-        if self.source.below(2) == 0 {
-            let by = -self.source.between(0, 64);
-            self.alu64(AluOp::Add, first, by);
+        match self.source.below(4) {
+            0 => {}
+            1 => {
+                // Where the next region begins, or the last one did, and a little beside.
+                let regions = self.source.of(&[1_u64, 2, u64::MAX]) << 32;
+                let beside = self.source.of(&[0, 0, 8, u64::MAX]);
+                self.load_wide(5, WideValue::Number(regions.wrapping_add(beside)));
+                self.alu(Width::Bits64, AluOp::Add, first, Operand::Register(r(5)));
+            }
+            _ => {
+                let by = -self.source.between(0, 64);
+                self.alu64(AluOp::Add, first, by);
+            }
         }
         if id == SUM || id == READ {
             self.alu64(AluOp::Mov, 1, 0);

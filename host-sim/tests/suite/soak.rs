@@ -352,7 +352,7 @@ impl<'a> Worker<'a> {
             let at = 4096 * self.random.below((PART_BYTES / 4096 - 8) as u64) as usize;
             let ticket = match self.random.below(8) {
                 0..=3 => {
-                    let length = self.random.below(8 * 4096) as u32;
+                    let length = 1 + self.random.below(8 * 4096 - 1) as u32;
                     pipeline.read(life.scratch, at as u64, length)
                 }
                 4 => {
