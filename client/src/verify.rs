@@ -221,7 +221,7 @@ fn accesses(code: &Code, verified: &Verified) -> Vec<FoundAccess> {
     accesses
         .map(|(pc, _)| {
             let class = match verified.plan().at(pc) {
-                Access::Proved { region, .. } => Class::Proved(region),
+                Access::Proved(region) => Class::Proved(region),
                 Access::Guarded(ebpf::Allowed::Any) if !is_told(pc) => Class::Unreached,
                 Access::Guarded(_) => Class::Guarded,
             };

@@ -12,13 +12,10 @@ use crate::memory::RegionId;
 pub enum Access {
     /// Too little: it is checked when it runs.
     Guarded(Allowed),
-    /// It touches nothing but this region, lies wholly inside, and has the right to.
-    Proved {
-        /// The region.
-        region: RegionId,
-        /// Its offset is one number known beforehand, so no speculation can lead it elsewhere.
-        constant: bool,
-    },
+    /// It touches nothing but this region, lies wholly inside, and has the right to. That holds of what is
+    /// run, and not of what a processor speculates about: there a register may hold what it has on
+    /// another way.
+    Proved(RegionId),
 }
 
 /// Which regions an access that is checked when it runs may touch. An address that was moved too
@@ -71,11 +68,10 @@ impl Allowed {
 /// The accesses of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccessPlan {
-    /// The tag of what is allowed; and [`PROVED`] and [`CONSTANT`].
+    /// The tag of what is allowed; and [`PROVED`].
     classes: [u8; CODE_SLOTS_MAX],
 }
 
-const CONSTANT: u8 = 0x80;
 const PROVED: u8 = 0x40;
 const NUMBERS: u8 = 0x3f;
 
@@ -95,11 +91,8 @@ impl AccessPlan {
     #[inline]
     pub fn at(&self, pc: u32) -> Access {
         let class = self.class(pc);
-        match Allowed::of_tag(class & !(CONSTANT | PROVED)) {
-            Allowed::Only(region) if class & PROVED != 0 => Access::Proved {
-                region,
-                constant: class & CONSTANT != 0,
-            },
+        match Allowed::of_tag(class & !PROVED) {
+            Allowed::Only(region) if class & PROVED != 0 => Access::Proved(region),
             allowed => Access::Guarded(allowed),
         }
     }
@@ -107,7 +100,7 @@ impl AccessPlan {
     /// True if the access at a slot may touch the region of an address, as far as is known.
     #[inline(always)]
     pub(crate) fn admits(&self, pc: u32, address: u64) -> bool {
-        let tag = self.class(pc) & !(CONSTANT | PROVED);
+        let tag = self.class(pc) & !PROVED;
         Allowed::admits(tag, (address >> 32).wrapping_sub(1))
     }
 
@@ -123,14 +116,13 @@ impl AccessPlan {
     /// It is proved in the sense of [`Access::Proved`] for every run of the program.
     #[cfg(feature = "asm")]
     #[allow(unsafe_code)] // It takes a word for what the verifier alone may say.
-    pub unsafe fn assume(&mut self, pc: u32, region: RegionId, constant: bool) {
-        self.prove(pc, region, constant);
+    pub unsafe fn assume(&mut self, pc: u32, region: RegionId) {
+        self.prove(pc, region);
     }
 
     /// Notes that the access at a slot is proved.
-    pub(crate) fn prove(&mut self, pc: u32, region: RegionId, constant: bool) {
-        let constant = if constant { CONSTANT } else { 0 };
-        self.note(pc, Allowed::Only(region).tag() | PROVED | constant);
+    pub(crate) fn prove(&mut self, pc: u32, region: RegionId) {
+        self.note(pc, Allowed::Only(region).tag() | PROVED);
     }
 
     /// Notes what the access at a slot may touch, which is checked when it runs.
@@ -153,12 +145,11 @@ mod tests {
     #[test]
     fn what_is_not_proved_is_guarded() {
         let mut plan = AccessPlan::all_guarded();
-        plan.prove(3, RegionId::Stack, true);
-        plan.prove(4, RegionId::Context, false);
-        plan.prove(CODE_SLOTS_MAX as u32, RegionId::Context, false);
-        let proved = |region, constant| Access::Proved { region, constant };
-        assert_eq!(plan.at(3), proved(RegionId::Stack, true));
-        assert_eq!(plan.at(4), proved(RegionId::Context, false));
+        plan.prove(3, RegionId::Stack);
+        plan.prove(4, RegionId::Context);
+        plan.prove(CODE_SLOTS_MAX as u32, RegionId::Context);
+        assert_eq!(plan.at(3), Access::Proved(RegionId::Stack));
+        assert_eq!(plan.at(4), Access::Proved(RegionId::Context));
         for pc in [0, 2, 5, CODE_SLOTS_MAX as u32, u32::MAX] {
             assert_eq!(plan.at(pc), Access::Guarded(Allowed::Any));
         }

@@ -99,7 +99,7 @@ impl Plan for AccessPlan {
     }
 
     fn is_proved(&self, pc: usize) -> bool {
-        matches!(self.at(pc as u32), Access::Proved { .. })
+        matches!(self.at(pc as u32), Access::Proved(_))
     }
 }
 

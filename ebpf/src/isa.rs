@@ -51,6 +51,15 @@ impl Slot {
         self.opcode() & X != 0
     }
 
+    /// The register of the address, in a load, a store or an atomic.
+    pub const fn base(self) -> u8 {
+        if self.class() == LDX {
+            self.src()
+        } else {
+            self.dst()
+        }
+    }
+
     /// True for the first slot of an instruction of two.
     pub const fn is_wide(self) -> bool {
         self.opcode() == op::LDDW

@@ -5,8 +5,10 @@
 //! run gives the same numbers everywhere, and address 0 belongs to nothing.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::limits::{MAPS_MAX, REGION_BYTES_MAX, REGIONS_MAX};
+use crate::regions;
 
 /// A region of an invocation's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +107,9 @@ impl RegionId {
     pub const fn numbered(number: usize) -> Option<RegionId> {
         if number < FIXED.len() {
             return Some(FIXED[number]);
+        }
+        if number >= REGIONS_MAX {
+            return None;
         }
         match MapIndex::new((number - FIXED.len()) as u32) {
             Some(index) => Some(RegionId::Map(index)),
@@ -290,9 +295,9 @@ impl<'m> Memory<'m> {
     /// The range must lie within one region. An empty range may start one past its end.
     #[inline]
     pub fn read(&self, address: u64, len: usize) -> Result<&[u8], AccessFault> {
-        let (region, offset) = self.locate(address, len, Right::Read)?;
+        let (region, range) = self.range(address, len, Right::Read)?;
         self.region(region)
-            .get(offset..offset + len)
+            .get(range)
             .ok_or_else(|| self.explain(address, len as u64, Right::Read))
     }
 
@@ -302,16 +307,17 @@ impl<'m> Memory<'m> {
     /// As [`Memory::read`], and the region must be writable.
     #[inline]
     pub fn write(&mut self, address: u64, len: usize) -> Result<&mut [u8], AccessFault> {
-        self.locate(address, len, Right::Write)?;
-        let (len_wanted, right) = (len as u64, Right::Write);
-        let bytes = self
-            .writable(address)
-            .and_then(|bytes| bytes.get_mut(..len));
+        let (region, range) = self.range(address, len, Right::Write)?;
+        let (len, right) = (len as u64, Right::Write);
+        let bytes = match &mut self.regions[region.number()] {
+            Region::Write(bytes) => bytes.get_mut(range),
+            _ => None,
+        };
         // It was located, so it is there.
         let reason = AccessReason::NoRegion;
         bytes.ok_or(AccessFault {
             address,
-            len: len_wanted,
+            len,
             right,
             reason,
         })
@@ -328,20 +334,32 @@ impl<'m> Memory<'m> {
         len: usize,
         right: Right,
     ) -> Result<(RegionId, usize), AccessFault> {
+        let (region, range) = self.range(address, len, right)?;
+        Ok((region, range.start))
+    }
+
+    /// As [`locate`](Memory::locate), from the first byte to the last. Where a processor speculates that a
+    /// range is one that may be used which is not, it is empty: what helpers read of it is nobody's.
+    #[inline]
+    fn range(
+        &self,
+        address: u64,
+        len: usize,
+        right: Right,
+    ) -> Result<(RegionId, Range<usize>), AccessFault> {
         let fault = || self.explain(address, len as u64, right);
         let region = RegionId::of(address).ok_or_else(fault)?;
         let offset = address as u32 as usize;
-        let within = |bytes: &[u8]| offset <= bytes.len() && len <= bytes.len() - offset;
-        let usable = match &self.regions[region.number()] {
-            Region::Absent => false,
-            Region::Read(bytes) => right == Right::Read && within(bytes),
-            Region::Write(bytes) => within(bytes),
+        let bytes = match &self.regions[region.number()] {
+            Region::Absent => return Err(fault()),
+            Region::Read(_) if right == Right::Write => return Err(fault()),
+            Region::Read(bytes) => bytes.len(),
+            Region::Write(bytes) => bytes.len(),
         };
-        if usable {
-            Ok((region, offset))
-        } else {
-            Err(fault())
+        if offset > bytes || len > bytes - offset {
+            return Err(fault());
         }
+        Ok((region, regions::or_empty(offset, len, bytes)))
     }
 
     /// Copies `len` bytes from `src` to `dst`, which may overlap.
@@ -350,8 +368,8 @@ impl<'m> Memory<'m> {
     /// As [`Memory::read`] for the source and [`Memory::write`] for the destination; then nothing
     /// is copied.
     pub fn copy(&mut self, dst: u64, src: u64, len: usize) -> Result<(), AccessFault> {
-        let (src_region, src_at) = self.locate(src, len, Right::Read)?;
-        let (dst_region, dst_at) = self.locate(dst, len, Right::Write)?;
+        let (src_region, from) = self.range(src, len, Right::Read)?;
+        let (dst_region, to) = self.range(dst, len, Right::Write)?;
         // Both were located, so they are there.
         let (len_wanted, right, reason) = (len as u64, Right::Write, AccessReason::NoRegion);
         let fault = AccessFault {
@@ -364,16 +382,16 @@ impl<'m> Memory<'m> {
             let Region::Write(bytes) = &mut self.regions[dst_region.number()] else {
                 return Err(fault);
             };
-            bytes.copy_within(src_at..src_at + len, dst_at);
+            bytes.copy_within(from, to.start);
             return Ok(());
         }
         let both = self
             .regions
             .get_disjoint_mut([src_region.number(), dst_region.number()]);
-        let Ok([from, Region::Write(to)]) = both else {
+        let Ok([read, Region::Write(written)]) = both else {
             return Err(fault);
         };
-        to[dst_at..dst_at + len].copy_from_slice(&from.bytes()[src_at..src_at + len]);
+        written[to].copy_from_slice(&read.bytes()[from]);
         Ok(())
     }
 
@@ -434,13 +452,6 @@ impl<'m> Memory<'m> {
             len,
             right,
             reason,
-        }
-    }
-
-    fn writable(&mut self, address: u64) -> Option<&mut [u8]> {
-        match self.regions.get_mut(tag_index(address))? {
-            Region::Write(bytes) => bytes.get_mut(address as u32 as usize..),
-            _ => None,
         }
     }
 }

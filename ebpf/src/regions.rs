@@ -9,28 +9,28 @@
 #![allow(unsafe_code)]
 
 use core::hint::select_unpredictable;
+use core::ops::Range;
 
 use crate::access::Allowed;
 use crate::limits::REGIONS_MAX;
 use crate::memory::Memory;
 
-/// Base addresses and lengths of all regions, by number. Native code reads it by field offset.
-#[repr(C)]
+/// Base addresses and lengths of all regions, by number.
 #[derive(Clone, Copy, Debug)]
-pub struct RegionTable {
+pub(crate) struct RegionTable {
     /// The first byte of each region; of one that is absent, no address of anything.
-    pub base: [*mut u8; REGIONS_MAX],
+    base: [*mut u8; REGIONS_MAX],
     /// Bytes that may be read; 0 where a region is absent.
-    pub read_len: [u32; REGIONS_MAX],
+    read_len: [u32; REGIONS_MAX],
     /// Bytes that may be written; 0 where a region is absent or may be read only.
-    pub write_len: [u32; REGIONS_MAX],
+    write_len: [u32; REGIONS_MAX],
 }
 
 impl RegionTable {
     /// The regions as they lie now. The table is void once `memory` is used again.
     #[must_use]
     #[inline]
-    pub fn new(memory: &mut Memory<'_>) -> RegionTable {
+    pub(crate) fn new(memory: &mut Memory<'_>) -> RegionTable {
         let mut table = RegionTable {
             base: [core::ptr::dangling_mut(); REGIONS_MAX],
             read_len: [0; REGIONS_MAX],
@@ -82,7 +82,7 @@ impl RegionTable {
     /// may.)
     #[must_use]
     #[inline(always)]
-    pub unsafe fn proved<const SIZE: u32, const WRITE: bool, const MASKED: bool>(
+    pub(crate) unsafe fn proved<const SIZE: u32, const WRITE: bool, const MASKED: bool>(
         &self,
         region: usize,
         address: u64,
@@ -138,6 +138,17 @@ fn clamp<const SIZE: u32, const MASKED: bool>(offset: u64, len: u64) -> u64 {
     } else {
         offset
     }
+}
+
+/// A range of a region's bytes, or by conditional moves an empty one where it would not end within
+/// them.
+#[inline(always)]
+pub(crate) fn or_empty(offset: usize, len: usize, bytes: usize) -> Range<usize> {
+    let (offset, len) = (hide(offset as u64) as usize, hide(len as u64) as usize);
+    let end = offset.wrapping_add(len);
+    let inside = end <= bytes && end >= offset;
+    let start = select_unpredictable(inside, offset, 0);
+    start..select_unpredictable(inside, end, 0)
 }
 
 /// The same number, of which the compiler knows nothing any more. On machines other than the two

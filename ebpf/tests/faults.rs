@@ -401,7 +401,7 @@ fn an_access_is_held_to_what_was_proved() {
     let program = Program::new(&slots, &checked, 0);
     let mut plan = AccessPlan::all_guarded();
     // SAFETY: only the referee runs it.
-    unsafe { plan.assume(0, RegionId::Scratch, false) };
+    unsafe { plan.assume(0, RegionId::Scratch) };
     let run = |r1| {
         let (args, mut work) = ([1; 8], [2; 8]);
         let mut memory = Memory::new()

@@ -430,7 +430,7 @@ fn what_cannot_be_compiled_is_refused() {
         let mut job = Job::new(&program, Isolation::Alone, Target::X86_64)?;
         let (mut area, mut table) = (vec![0; bytes], vec![0; entries]);
         let layout = job.step(&program, &plan, &mut area, &mut table, u32::MAX)?;
-        Ok(layout.expect("all was done at once").len)
+        Ok(layout.expect("all was done at once").code_bytes())
     };
     let whole = compile(&[0x95; 3], 4096, 4).expect("it compiles");
     assert_eq!(compile(&[0x95; 3], whole, 4), Ok(whole));
@@ -680,7 +680,7 @@ fn by_tags(tags: &[u8]) -> AccessPlan {
             1 => plan.guard(pc, Allowed::Numbers),
             2 => plan.guard(pc, Allowed::Only(RegionId::Scratch)),
             // SAFETY: nothing that is compiled with it is run.
-            _ => unsafe { plan.assume(pc, RegionId::Stack, pc % 2 == 0) },
+            _ => unsafe { plan.assume(pc, RegionId::Stack) },
         }
     }
     plan
@@ -750,7 +750,7 @@ proptest! {
         let made = job.step(&program, &plan, &mut area[..bytes], &mut table, u32::MAX);
         prop_assert!(area[bytes..].iter().all(|&byte| byte == 0xa5));
         if let Ok(Some(layout)) = made {
-            Listing::new(&area[..layout.len]).check(&area[..layout.len], &table)?;
+            Listing::new(&area[..layout.code_bytes()]).check(&area[..layout.code_bytes()], &table)?;
         } else if let Err(JitError::AreaTooSmall { needed }) = made {
             prop_assert!(needed > bytes);
         } else if let Err(JitError::Inconsistent { pc }) = made {

@@ -689,10 +689,9 @@ fn too_much_is_refused_by_name() {
 fn the_plan_says_what_was_proved() {
     let text = "ldxdw r2, [r1]\nldxw r3, [r2]\nand r3, 63\nadd r2, r3\nldxb r0, [r2]\nldxb r0, [r2+1]\nexit";
     let verified = prove(text).expect("it passes");
-    let proved = |region, constant| Access::Proved { region, constant };
-    assert_eq!(verified.plan().at(0), proved(RegionId::Context, true));
-    assert_eq!(verified.plan().at(1), proved(RegionId::Arguments, true));
-    assert_eq!(verified.plan().at(4), proved(RegionId::Arguments, false));
+    assert_eq!(verified.plan().at(0), Access::Proved(RegionId::Context));
+    assert_eq!(verified.plan().at(1), Access::Proved(RegionId::Arguments));
+    assert_eq!(verified.plan().at(4), Access::Proved(RegionId::Arguments));
     let allowed = Allowed::Only(RegionId::Arguments);
     assert_eq!(verified.plan().at(5), Access::Guarded(allowed));
     let guard = verified.guards()[0].to_string();

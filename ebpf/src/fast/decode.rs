@@ -18,10 +18,22 @@ use crate::program::Program;
 pub enum Isolation {
     /// Nobody whom the program must not spy on.
     Alone,
-    /// Other tenants: accesses at addresses that vary are masked, so that nothing of theirs gets into
-    /// what the processor speculates.
+    /// Other tenants: accesses are masked, so that nothing of theirs gets into what the processor
+    /// speculates.
     Shared,
 }
+
+impl Isolation {
+    /// True if a proved access is masked. On a way that is only speculated about, its register may hold any
+    /// number: what it holds on another way, or what was on the stack before it was spilled there. r10
+    /// alone is never written, and what is added to it is part of the code.
+    pub(crate) fn masks(self, access: Slot) -> bool {
+        self == Isolation::Shared && access.base() != FRAME
+    }
+}
+
+/// The number of r10.
+const FRAME: u8 = 10;
 
 /// Why a program was not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -260,7 +272,7 @@ impl Decoder<'_, '_> {
         let mut found = Op { run, ..plain };
         let tag = match self.plan.at(pc) {
             Access::Guarded(allowed) => allowed,
-            Access::Proved { region, .. } => Allowed::Only(region),
+            Access::Proved(region) => Allowed::Only(region),
         };
         let tag = tag.tag();
         // In the field that the instruction does not use.
@@ -278,8 +290,8 @@ impl Decoder<'_, '_> {
     fn reach(&self, pc: u32, slot: Slot) -> Reach {
         let is_shared = self.isolation == Isolation::Shared;
         match self.plan.at(pc) {
-            Access::Proved { constant, .. } if !is_atomic(slot) => {
-                if is_shared && !constant {
+            Access::Proved(_) if !is_atomic(slot) => {
+                if self.isolation.masks(slot) {
                     Reach::ProvedMasked
                 } else {
                     Reach::Proved

@@ -43,8 +43,8 @@
 //!
 //! # Speculation
 //!
-//! Where others have memory on this machine ([`Isolation::Shared`](crate::Isolation)), every access at
-//! an offset that varies is masked, so that nothing of theirs gets into what the processor
+//! Where others have memory on this machine ([`Isolation::Shared`](crate::Isolation)), every access
+//! but those at a fixed offset from r10 is masked, so that nothing of theirs gets into what the processor
 //! speculates. Offsets are beyond the limit only where it speculates on a way that the program does
 //! not take. There a conditional move, which is not speculated about, makes the offset of a store 0;
 //! of a load it makes the *value* 0, before anything can depend on it: the load need not wait for the

@@ -57,9 +57,9 @@ impl Source<'_> {
                 how: How::Guarded(allowed),
                 masked: shared,
             },
-            Access::Proved { region, constant } => Reach {
+            Access::Proved(region) => Reach {
                 how: How::Proved(region),
-                masked: shared && !constant,
+                masked: self.slot(pc).is_some_and(|slot| self.isolation.masks(slot)),
             },
         }
     }

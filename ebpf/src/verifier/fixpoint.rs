@@ -22,7 +22,7 @@ use super::found::Found;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::{Join, State, Trail};
 use super::transfer::{Seen, Transfer};
-use super::value::{Kind, Value};
+use super::value::Value;
 use super::verified::{Guard, ProofId, Unbounded, Verified};
 use crate::access::{Access, AccessPlan};
 use crate::check::Checked;
@@ -134,6 +134,12 @@ const NARROW_PASSES: u8 = 2;
 const WRONG_MAX: usize = 4;
 /// States of one point that are kept apart.
 const SPLITS_MAX: usize = 4;
+
+/// Entries that are looked through in a unit of work.
+const WORK_ENTRIES: u32 = 64;
+
+/// What it takes to choose the thresholds of a loop, in units of work.
+const WORK_THRESHOLDS: u32 = 4;
 
 /// What it takes to join registers, in units of work.
 const WORK_JOIN: u32 = 4;
@@ -445,7 +451,8 @@ impl Job {
     }
 
     /// The pending point that nothing pending leads to: in the deepest function, the first one.
-    fn next_pending(&self) -> Option<usize> {
+    fn next_pending(&mut self) -> Option<usize> {
+        self.look_through();
         let used = self.entries.get(..self.used).unwrap_or_default();
         let pending = used.iter().enumerate().filter(|(_, it)| it.pending);
         let order = |(_, entry): &(usize, &Entry)| {
@@ -454,6 +461,11 @@ impl Job {
             (u8::MAX - depth, entry.context, self.flow.rank_of(entry.pc))
         };
         pending.min_by_key(order).map(|(index, _)| index)
+    }
+
+    /// Counts the work of looking through the entries.
+    fn look_through(&mut self) {
+        self.work += self.used as u32 / WORK_ENTRIES;
     }
 
     fn pick(&mut self, index: usize, kept: &[Kept]) {
@@ -492,6 +504,7 @@ impl Job {
             (_, true) if collects => Role::Back,
             _ => Role::Enter,
         };
+        self.look_through();
         let state = if branched {
             &self.branched
         } else {
@@ -529,6 +542,7 @@ impl Job {
                 _ if !widens => Join::Plain,
                 0..CHANGES_PLAIN => Join::Plain,
                 CHANGES_PLAIN..CHANGES_WIDENED => {
+                    self.work += WORK_THRESHOLDS;
                     thresholds = self.flow.thresholds(pc);
                     Join::Widen(&thresholds)
                 }
@@ -578,6 +592,7 @@ impl Job {
             if !entry.apart {
                 continue;
             }
+            self.look_through();
             let same =
                 |it: &Entry| (it.role, it.context, it.pc) == (entry.role, entry.context, entry.pc);
             let others = self.entries.iter().take(len).enumerate();
@@ -833,13 +848,9 @@ impl Job {
             return Ok(());
         };
         let region = seen.region;
-        // Where a value lies in its map is not known beforehand.
-        let counted = matches!(seen.value.kind, Kind::Pointer(_));
-        let single = seen.at.single().filter(|_| counted);
-        let single = single.and_then(|at| u32::try_from(at).ok());
         let was_guarded = found.is_guarded();
         found
-            .add(region, single, seen.proved)
+            .add(region, seen.proved)
             .map_err(|_| RefusalKind::SeveralRegions { region })?;
         if found.is_guarded() && !was_guarded {
             // They are counted however many there are.
@@ -877,7 +888,7 @@ impl Job {
             let found = found.unwrap_or(Found::NOTHING);
             found.note(&mut program.plan, pc);
             match found.access() {
-                Some(Access::Proved { .. }) => program.proved += 1,
+                Some(Access::Proved(_)) => program.proved += 1,
                 Some(Access::Guarded(_)) => program.guarded += 1,
                 None => program.unreached += 1,
             }

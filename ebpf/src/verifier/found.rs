@@ -18,8 +18,6 @@ use crate::memory::RegionId;
 pub(super) struct Found {
     /// A bit for each region.
     regions: u32,
-    /// Where it starts, if that is one number each time.
-    at: Option<u32>,
     /// It lies inside, each time.
     proved: bool,
 }
@@ -41,21 +39,13 @@ impl Found {
     /// Nothing leads there.
     pub(super) const NOTHING: Found = Found {
         regions: 0,
-        at: None,
         proved: true,
     };
 
     /// Takes in what was found this time.
-    pub(super) fn add(
-        &mut self,
-        region: RegionId,
-        at: Option<u32>,
-        proved: bool,
-    ) -> Result<(), NoGuard> {
-        let first = self.regions == 0;
+    pub(super) fn add(&mut self, region: RegionId, proved: bool) -> Result<(), NoGuard> {
         *self = Found {
             regions: self.regions | bit(region),
-            at: at.filter(|at| first || self.at == Some(*at)),
             proved: self.proved && proved,
         };
         let several = !self.regions.is_power_of_two();
@@ -73,10 +63,7 @@ impl Found {
         let only = RegionId::numbered(self.regions.trailing_zeros() as usize)
             .filter(|_| self.regions.is_power_of_two());
         Some(match (only, self.proved) {
-            (Some(region), true) => Access::Proved {
-                region,
-                constant: self.at.is_some(),
-            },
+            (Some(region), true) => Access::Proved(region),
             (Some(region), false) => Access::Guarded(Allowed::Only(region)),
             (None, true) => Access::Guarded(Allowed::Any),
             (None, false) => Access::Guarded(Allowed::Numbers),
@@ -91,7 +78,7 @@ impl Found {
     /// Notes it in a plan.
     pub(super) fn note(self, plan: &mut AccessPlan, pc: u32) {
         match self.access() {
-            Some(Access::Proved { region, constant }) => plan.prove(pc, region, constant),
+            Some(Access::Proved(region)) => plan.prove(pc, region),
             Some(Access::Guarded(allowed)) => plan.guard(pc, allowed),
             None => {}
         }
@@ -102,10 +89,10 @@ impl Found {
 mod tests {
     use super::*;
 
-    fn all(ways: &[(RegionId, Option<u32>, bool)]) -> Result<Option<Access>, NoGuard> {
+    fn all(ways: &[(RegionId, bool)]) -> Result<Option<Access>, NoGuard> {
         let mut found = Found::NOTHING;
-        for &(region, at, proved) in ways {
-            found.add(region, at, proved)?;
+        for &(region, proved) in ways {
+            found.add(region, proved)?;
         }
         Ok(found.access())
     }
@@ -113,21 +100,14 @@ mod tests {
     #[test]
     fn one_region_stays_its_own() {
         use RegionId::Stack;
-        let proved = |constant| Access::Proved {
-            region: Stack,
-            constant,
-        };
         assert_eq!(all(&[]), Ok(None));
-        assert_eq!(all(&[(Stack, Some(8), true)]), Ok(Some(proved(true))));
-        let twice = [(Stack, Some(8), true), (Stack, Some(8), true)];
-        assert_eq!(all(&twice), Ok(Some(proved(true))));
-        let apart = [(Stack, Some(8), true), (Stack, Some(16), true)];
-        assert_eq!(all(&apart), Ok(Some(proved(false))));
+        let proved = Ok(Some(Access::Proved(Stack)));
+        assert_eq!(all(&[(Stack, true)]), proved);
+        assert_eq!(all(&[(Stack, true); 2]), proved);
         // Once lost, it does not come back.
-        let lost = [apart[0], apart[1], (Stack, None, true), apart[0]];
-        assert_eq!(all(&lost), Ok(Some(proved(false))));
-        let guarded = Access::Guarded(Allowed::Only(Stack));
-        assert_eq!(all(&[(Stack, None, false), twice[0]]), Ok(Some(guarded)));
+        let guarded = Ok(Some(Access::Guarded(Allowed::Only(Stack))));
+        assert_eq!(all(&[(Stack, false), (Stack, true)]), guarded);
+        assert_eq!(all(&[(Stack, true), (Stack, false)]), guarded);
     }
 
     #[test]
@@ -135,20 +115,19 @@ mod tests {
         use RegionId::{Arguments, Context, Reply, Stack};
         let any = Access::Guarded(Allowed::Any);
         let numbers = Access::Guarded(Allowed::Numbers);
-        let here = |region, proved| (region, None, proved);
-        assert_eq!(all(&[here(Stack, true), here(Reply, true)]), Ok(Some(any)));
+        assert_eq!(all(&[(Stack, true), (Reply, true)]), Ok(Some(any)));
         for ways in [
-            [here(Arguments, true), here(Reply, false)],
-            [here(Arguments, false), here(Reply, true)],
-            [here(Arguments, false), here(Reply, false)],
+            [(Arguments, true), (Reply, false)],
+            [(Arguments, false), (Reply, true)],
+            [(Arguments, false), (Reply, false)],
         ] {
             assert_eq!(all(&ways), Ok(Some(numbers)));
         }
         for region in [Stack, Context] {
             for ways in [
-                [here(region, true), here(Reply, false)],
-                [here(region, false), here(Reply, true)],
-                [here(Reply, false), here(region, true)],
+                [(region, true), (Reply, false)],
+                [(region, false), (Reply, true)],
+                [(Reply, false), (region, true)],
             ] {
                 assert_eq!(all(&ways), Err(NoGuard));
             }

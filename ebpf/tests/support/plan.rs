@@ -12,18 +12,16 @@ pub unsafe fn by_base(slots: &[u64]) -> AccessPlan {
     let mut plan = AccessPlan::all_guarded();
     for (pc, &slot) in (0..).zip(slots) {
         let slot = Slot(slot);
-        let base = match slot.class() {
-            isa::LDX => slot.src(),
-            isa::ST | isa::STX => slot.dst(),
-            _ => continue,
-        };
-        let region = if base == 10 {
+        if !matches!(slot.class(), isa::LDX | isa::ST | isa::STX) {
+            continue;
+        }
+        let region = if slot.base() == 10 {
             RegionId::Stack
         } else {
             RegionId::Scratch
         };
         // SAFETY: the caller says so.
-        unsafe { plan.assume(pc, region, base == 10) };
+        unsafe { plan.assume(pc, region) };
     }
     plan
 }

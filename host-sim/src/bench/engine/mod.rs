@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `native` | the C function, compiled at -O2 by this machine's compiler |
 //! | `interpreter-checked` | the referee: every access is checked |
-//! | `interpreter` | the interpreter of the decoded form: proved accesses unchecked, addresses that vary masked |
+//! | `interpreter` | the interpreter of the decoded form: proved accesses unchecked but masked |
 //! | `interpreter-unmasked` | the same for a single tenant, without masks |
 //! | `jit`, `jit-unmasked` | machine code of ours, likewise |
 //! | `rbpf-interpreter`, `rbpf-jit` | rbpf 0.4.1 |
