@@ -11,13 +11,14 @@
 //!                          State, Memory, Host ─▶ run ◀─────┘ ─▶ Outcome
 //! ```
 //!
-//! Three promises hold for any bytes whatever, checked or not: no access leaves the regions it was
+//! Three promises hold for any bytes whatever, checked or not, that the referee runs: no access leaves the regions it was
 //! given, the meter bounds how long a program runs, and everything that goes wrong is a value that
 //! names the instruction. There is no allocation in the crate, and no clock.
 //!
-//! `unsafe` is denied but in modules that open with a word on why: [`regions`], all of [`fast`]
-//! except what chooses functions for operations, and what of [`jit`] runs machine code. They reach
-//! registers and proved memory without checks.
+//! `unsafe` is denied but in modules that open with a word on why: `regions`, all of [`fast`]
+//! except what chooses functions for operations, and what of [`jit`] runs machine code, which reach
+//! registers and proved memory without checks; and, for tests, `AccessPlan::assume` and the
+//! verifier's canary, which say of something that it is proved which nobody proved.
 //!
 //! [`run`] is the referee: it checks every access. The [`verifier`] proves beforehand what accesses
 //! touch, and the second engine, [`fast`], runs a decoded form and checks those that an
@@ -55,7 +56,7 @@ pub mod meter;
 pub mod program;
 #[cfg(feature = "rbpf")]
 pub mod rbpf_engine;
-pub mod regions;
+mod regions;
 mod semantics;
 pub mod state;
 pub mod verifier;
@@ -80,5 +81,4 @@ pub use memory::{AccessFault, AccessReason, MapIndex, Memory, RegionId, Right};
 pub use program::Program;
 #[cfg(feature = "rbpf")]
 pub use rbpf_engine::RbpfEngine;
-pub use regions::RegionTable;
 pub use state::State;

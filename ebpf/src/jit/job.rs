@@ -16,16 +16,23 @@ use crate::program::Program;
 /// What a compilation made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
-    /// Bytes of code.
-    pub len: usize,
+    pub(super) len: usize,
     /// Some accesses carry no check.
-    pub has_proofs: bool,
+    pub(super) has_proofs: bool,
     /// The machine it is for.
-    pub target: Target,
+    pub(super) target: Target,
     /// Slots of the program.
-    pub slots: u32,
+    pub(super) slots: u32,
     /// The regions the code touches, by bit.
     pub(super) regions: u32,
+}
+
+impl Layout {
+    /// Bytes of code.
+    #[must_use]
+    pub const fn code_bytes(&self) -> usize {
+        self.len
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,11 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// True in the pass that writes, in which the places of all that is jumped to are known.
+    pub(super) const fn writes(&self) -> bool {
+        self.writes
+    }
+
     /// Bytes so far, those that did not fit among them.
     pub(super) const fn at(&self) -> usize {
         self.at

@@ -138,6 +138,7 @@ impl<'m> Keys<'m> {
             return Ok(());
         }
         let key = self.table.used_from(from).map(|slot| self.table.key(slot));
+        let key = key.filter(|key| key.len() == next.len());
         next.copy_from_slice(key.ok_or(MapOpError::NoEntry)?);
         Ok(())
     }

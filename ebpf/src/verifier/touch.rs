@@ -136,7 +136,9 @@ impl Transfer<'_> {
             Some(bytes) => end <= i64::from(bytes),
             None => value.slack(self.state.data_min).get() >= Some(offset + i64::from(len)),
         };
-        let starts = at.min >= self.bottom(region) || is_out(Rule::Start);
+        // No region is longer; beyond it, the sum with an offset may have wrapped.
+        let starts = at.min >= self.bottom(region) && at.max <= REGION_BYTES_MAX as i64
+            || is_out(Rule::Start);
         let proved = inside && starts && at.max >= at.min;
         let why = match self.bytes(value, region) {
             _ if at == Span::<i64>::ALL => Unbounded::Anywhere,

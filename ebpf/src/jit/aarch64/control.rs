@@ -50,8 +50,10 @@ impl Emitter {
             branch,
             detail,
         };
-        let pushed = self.stubs.push(stub);
-        debug_assert!(pushed.is_ok(), "there is room for what one slot needs");
+        // There is room for what one slot needs.
+        if self.stubs.push(stub).is_err() {
+            asm.0.fail();
+        }
         asm.put(branch.word(0));
     }
 

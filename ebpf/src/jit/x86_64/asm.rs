@@ -431,8 +431,8 @@ impl Asm<'_, '_> {
     /// Goes to an offset of the code.
     pub(super) fn jump(&mut self, near: bool, target: usize) {
         if near {
-            let disp = self.distance(target, 2);
-            self.0.put(&[0xeb, disp as u8]);
+            let disp = self.near_distance(target);
+            self.0.put(&[0xeb, disp]);
         } else {
             let [a, b, c, d] = self.distance(target, 5).to_le_bytes();
             self.0.put(&[0xe9, a, b, c, d]);
@@ -442,12 +442,22 @@ impl Asm<'_, '_> {
     /// Goes to an offset of the code if the condition holds.
     pub(super) fn jump_if(&mut self, cc: Cc, near: bool, target: usize) {
         if near {
-            let disp = self.distance(target, 2);
-            self.0.put(&[0x70 | cc as u8, disp as u8]);
+            let disp = self.near_distance(target);
+            self.0.put(&[0x70 | cc as u8, disp]);
         } else {
             let [a, b, c, d] = self.distance(target, 6).to_le_bytes();
             self.0.put(&[0x0f, 0x80 | cc as u8, a, b, c, d]);
         }
+    }
+
+    /// How far an offset of the code is from the end of a jump of two bytes here. Where that is too far for
+    /// one, the compilation fails.
+    fn near_distance(&mut self, target: usize) -> u8 {
+        let distance = i8::try_from(self.distance(target, 2));
+        if distance.is_err() && self.0.writes() {
+            self.0.fail();
+        }
+        distance.unwrap_or(0).cast_unsigned()
     }
 
     /// How far an offset of the code is from the end of an instruction of `len` bytes here.
