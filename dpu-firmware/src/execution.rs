@@ -301,6 +301,7 @@ fn are_declared(maps: &[MapView<'_>], environment: &Environment) -> bool {
 pub struct Execution {
     /// None before the first start.
     state: Option<State>,
+    kind: EntryKind,
     context: [u8; CONTEXT_BYTES],
     stack: [u8; STACK_BYTES],
 }
@@ -309,6 +310,7 @@ impl Execution {
     /// One that was not started.
     pub const IDLE: Execution = Execution {
         state: None,
+        kind: EntryKind::Call,
         context: [0; CONTEXT_BYTES],
         stack: [0; STACK_BYTES],
     };
@@ -325,6 +327,7 @@ impl Execution {
     ) -> bool {
         let verified = &program.verified;
         let reply_max = verified.environment().reply_bytes;
+        self.kind = kind;
         self.context = context_bytes(args_bytes, reply_max, objects);
         self.stack.fill(0);
         // Where it lies: a copy would have to wait for what was just written.
@@ -367,6 +370,10 @@ impl Execution {
         memory.put_write(RegionId::Scratch, lent.scratch);
         memory.put_write(RegionId::Stack, &mut self.stack);
         put_values(&mut memory, host.maps);
+        debug_assert!(
+            environment.is_met_by(self.kind, &mut memory),
+            "what was looked at above is all that can differ"
+        );
         match &program.form {
             Form::Checked => {
                 let (program, plan) = (verified.program(), verified.plan());

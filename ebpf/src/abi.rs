@@ -244,3 +244,35 @@ const fn context_pointer(offset: u32, region: RegionId, end: bool) -> ContextPoi
 pub fn environment(image: &Image<'_>) -> Result<Environment, MapError> {
     Environment::of_image(image, CONTEXT_LAYOUT, &SIGNATURES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_pays_for_the_bytes_of_its_first_buffer() {
+        for (spec, signature) in HELPERS.iter().zip(&SIGNATURES) {
+            assert_eq!(spec.id, signature.id);
+            let lengths = signature
+                .arguments
+                .iter()
+                .filter_map(|argument| match argument {
+                    Argument::Read { length, .. }
+                    | Argument::Write(length)
+                    | Argument::Device(length) => Some(*length),
+                    _ => None,
+                });
+            let first = lengths.map(|length| match length {
+                // A vector's entries are few; each read pays for itself.
+                Length::Argument { index, unit: 1 } => Some(index),
+                Length::Argument { .. } | Length::Bytes(_) => None,
+            });
+            assert_eq!(
+                spec.length_arg,
+                first.take(1).flatten().next(),
+                "{}",
+                spec.name
+            );
+        }
+    }
+}

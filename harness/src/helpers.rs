@@ -504,3 +504,16 @@ fn keeps_promise(helper: u32, result: HelperResult) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_is_tried() {
+        for shipped in &ebpf::abi::SIGNATURES {
+            let tried = SIGNATURES.iter().find(|it| it.id == shipped.id);
+            assert_eq!(tried, Some(shipped));
+        }
+    }
+}

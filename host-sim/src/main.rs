@@ -7,7 +7,7 @@ use clap::Parser;
 use host_sim::cli::{Bench, BenchArgs, Cli, Command, Exit, OnArg};
 use host_sim::demo::{on_board, simulated};
 use host_sim::interrupt::Interrupt;
-use host_sim::{bare_metal, bench, demo, serve};
+use host_sim::{bare_metal, bench, demo, log_lines, serve};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -28,8 +28,11 @@ fn main() -> ExitCode {
             }),
         Command::Demo(args) => demo::command(&args, &interrupt, &mut out, simulated::open)
             .map_err(|error| (error.exit(), error.to_string())),
-        Command::Serve(args) => serve::command(&args, &interrupt, &mut out)
-            .map_err(|error| (Exit::Failed, error.to_string())),
+        Command::Serve(args) => {
+            log_lines::show(args.log.into());
+            serve::command(&args, &interrupt, &mut out)
+                .map_err(|error| (Exit::Failed, error.to_string()))
+        }
         Command::Bench(BenchArgs {
             bench: Bench::Wire(args),
         }) => bench::wire_race::command(&args, &interrupt, &mut out)

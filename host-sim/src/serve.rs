@@ -27,7 +27,6 @@ use crate::cli::{Exit, NvmeArg, ServeArgs};
 use crate::clock::Clock;
 use crate::drive::{Drive, DriveConfig};
 use crate::interrupt::Interrupt;
-use crate::log_lines;
 use crate::qemu::{self, FileAccess, QemuConfig, QemuNamespace};
 use crate::random::entropy;
 use crate::relay::Relay;
@@ -107,7 +106,6 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
-    log_lines::show(args.log.into());
     match args.nvme {
         NvmeArg::Model => over(args, model(args)?, interrupt, out),
         NvmeArg::Qemu => over(args, qemu(args)?, interrupt, out),

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use client::{Budgets, Client, ClientError, Config};
-use host_sim::cli::{EngineArg, ExecutionArgs, Exit, NamespaceArg, NvmeArg, ServeArgs, TapAddress};
+use host_sim::cli::{
+    EngineArg, ExecutionArgs, Exit, LogArg, NamespaceArg, NvmeArg, ServeArgs, TapAddress,
+};
 use host_sim::interrupt::Interrupt;
 use host_sim::serve;
 use outboard_tests::world::{Image, pattern};
@@ -22,6 +24,7 @@ fn args(disk: &Path, listen: SocketAddr) -> ServeArgs {
     ServeArgs {
         heat: false,
         led: false,
+        log: LogArg::Off,
         nvme: NvmeArg::Model,
         qemu: None,
         disk: disk.to_path_buf(),

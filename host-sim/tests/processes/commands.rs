@@ -31,6 +31,34 @@ fn stop(server: Server) {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
 }
 
+/// The agent's log: what was asked for, in lines with time, level and module.
+#[test]
+fn the_log_is_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("disk.img"), vec![1; 64 << 10]).unwrap();
+    let object = folder.path().join("chase.o");
+    fs::write(&object, programs::CHASE).unwrap();
+    let load_and_stop = |more: &[&str]| {
+        let server = Server::start(folder.path(), more);
+        server.outboard(&["load", object.to_str().unwrap()]).done();
+        server.signal(Signal::INT);
+        server.end().stderr
+    };
+    let silent = load_and_stop(&[]);
+    assert!(!silent.contains("INFO"), "{silent}");
+    let said = load_and_stop(&["--log", "info"]);
+    let lines = [
+        " INFO  dpu_firmware::program_store: program 0 is proved and loaded, 1 now",
+        " INFO  dpu_firmware::drive: drive: stopped",
+    ];
+    for line in lines {
+        let found = said.lines().find(|it| it.ends_with(line));
+        let time = found.and_then(|it| it.strip_suffix(line)?.strip_prefix('[')?.strip_suffix(']'));
+        let time = time.map(|it| it.trim().parse::<f64>());
+        assert!(matches!(time, Some(Ok(_))), "no {line:?} in: {said}");
+    }
+}
+
 /// Stats tell how the drive fares; its LED is for terminals and leaves nothing on a pipe.
 #[test]
 fn the_drive_tells_how_it_fares() {
