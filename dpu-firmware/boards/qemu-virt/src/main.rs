@@ -112,7 +112,7 @@ fn main(_: u64, _: u64, _: u64, _: u64) -> ! {
 /// The agent with its devices, and the network's interrupt.
 fn make_agent(options: &Options) -> (Box<BoardAgent>, u32) {
     let [seed, boot_nonce, map_secret, command_nonce, program_seed] = entropy::draw()
-        .expect("no entropy: start QEMU with -device virtio-rng-device, or a -cpu that has RNDR");
+        .expect("no entropy: start QEMU with -device virtio-rng-device, or a -cpu that has RNDR; a virtio-rng must answer");
     let (drive, placed) = Drive::find().unwrap_or_else(|error| panic!("no drive: {error}"));
     defmt::info!(
         "drive {=u16:04x}:{=u16:04x} at PCI 00:{=u8:02x}.{=u8}, registers at {=u64:#x}",
