@@ -15,6 +15,53 @@ pub fn entropy() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// What is drawn for a machine. Some of it everybody is told, or can compute from what is told: the drive
+/// epoch follows from the boot's nonce, a program's random numbers from theirs. Some must not be
+/// guessed: TCP's sequence numbers, and where keys of maps lie. So none follows from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seeds {
+    /// Of the agent's network stack.
+    pub network: u64,
+    /// Of the client's in the same process.
+    pub far_network: u64,
+    /// Told with the drive epoch.
+    pub boot_nonce: u64,
+    /// Of programs' random numbers.
+    pub programs: u64,
+    /// Of the hash functions of maps.
+    pub maps: u64,
+}
+
+impl Seeds {
+    /// Those of a machine that strangers may reach.
+    ///
+    /// # Panics
+    ///
+    /// As [`entropy`].
+    #[must_use]
+    pub fn draw() -> Seeds {
+        Seeds {
+            network: entropy(),
+            far_network: entropy(),
+            boot_nonce: entropy(),
+            programs: entropy(),
+            maps: entropy(),
+        }
+    }
+
+    /// The same for the same number: for tests and benches, which nobody attacks.
+    #[must_use]
+    pub const fn fixed(seed: u64) -> Seeds {
+        Seeds {
+            network: seed ^ 0x6e65_6172,
+            far_network: seed ^ 0x0066_6172,
+            boot_nonce: seed,
+            programs: seed,
+            maps: !seed,
+        }
+    }
+}
+
 /// A generator in some state.
 #[derive(Clone, Debug)]
 pub struct Random {

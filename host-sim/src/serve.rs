@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::drive::{Drive, DriveConfig};
 use crate::interrupt::Interrupt;
 use crate::qemu::{self, FileAccess, QemuConfig, QemuNamespace};
-use crate::random::entropy;
+use crate::random::{Seeds, entropy};
 use crate::relay::Relay;
 use crate::simulator::{
     AGENT_PORT, Pace, Simulator, SimulatorConfig, SimulatorError, has_completions, look_again_at,
@@ -44,6 +44,9 @@ const SLEEP_US_MAX: u64 = 200_000;
 
 /// How long requests that were accepted have, to end after Ctrl-C.
 const DRAIN_US: u64 = 10_000_000;
+
+/// How long the ends of connections have to get through.
+const ENDS_US: u64 = 100_000;
 
 /// How long requests have, to be answered that the drive is gone.
 const LOST_US: u64 = 1_000_000;
@@ -88,6 +91,12 @@ pub enum ServeError {
     /// The drive did not come up.
     #[error("the drive did not start: {0}")]
     Drive(String),
+    /// Somebody did not get an answer.
+    #[error(
+        "not all that was accepted was answered within {} s: somebody does not read, or the drive is slow",
+        DRAIN_US / 1_000_000
+    )]
+    Unanswered,
     /// Waiting failed.
     #[error("cannot wait for sockets: {0}")]
     Wait(io::Error),
@@ -176,7 +185,7 @@ pub(crate) trait Machine {
     fn wait_fds(&self) -> [Option<BorrowedFd<'_>>; 2];
     /// Before a sleep.
     fn arm(&mut self);
-    /// Stops taking requests; true when all are answered.
+    /// Stops taking requests; true when all are answered, and the answers have left.
     fn drain(&mut self) -> bool;
     /// Tells the drive to flush and stop.
     fn shut_down(&mut self, now_us: u64);
@@ -238,8 +247,10 @@ impl<D: Drive> Machine for Relayed<D> {
     }
 
     fn drain(&mut self) -> bool {
-        self.simulator.agent().drain();
-        self.simulator.agent().is_drained()
+        let agent = self.simulator.agent();
+        agent.drain();
+        // Behind the wire, the relay hands on what comes as long as the kernel takes it.
+        agent.is_drained() && !agent.net().has_unsent() && !self.simulator.far().has_unread()
     }
 
     fn shut_down(&mut self, now_us: u64) {
@@ -271,8 +282,7 @@ fn over_relay(
         limits: LARGE,
         driver: DriverConfig::default(),
         execution: args.execution.config(),
-        seed: entropy(),
-        map_secret: entropy(),
+        seeds: Seeds::draw(),
         far_connections: LARGE.connections,
     };
     let mut machine = Relayed::new(config, args.listen)?;
@@ -320,7 +330,7 @@ impl<D: Drive> Machine for Tapped<D> {
 
     fn drain(&mut self) -> bool {
         self.agent.drain();
-        self.agent.is_drained()
+        self.agent.is_drained() && !self.agent.net().has_unsent()
     }
 
     fn shut_down(&mut self, now_us: u64) {
@@ -347,12 +357,12 @@ fn over_tap(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
-    let seed = entropy();
+    let seeds = Seeds::draw();
     let failed = |source| ServeError::Tap {
         name: name.to_string(),
         source,
     };
-    let tap = Tap::open(name, seed).map_err(failed)?;
+    let tap = Tap::open(name, entropy()).map_err(failed)?;
     let device = drive.make(LARGE.arena_pages() as u32)?;
     let net = Net::new(
         tap,
@@ -364,15 +374,15 @@ fn over_tap(
             listen_port: Some(AGENT_PORT),
             // The interface computes and verifies them.
             checksums: false,
-            seed,
+            seed: seeds.network,
         },
     );
     let config = AgentConfig {
         limits: LARGE,
         driver: DriverConfig::default(),
-        boot_nonce: seed,
-        seed,
-        map_secret: entropy(),
+        boot_nonce: seeds.boot_nonce,
+        seed: seeds.programs,
+        map_secret: seeds.maps,
         execution: args.execution.config(),
         board: "host-sim",
     };
@@ -454,24 +464,33 @@ fn end_without_drive(
     clock: &Clock,
     sentence: String,
 ) -> Result<(), ServeError> {
-    answer_accepted(machine, clock, LOST_US)?;
+    // Who does not read by then has lost the connection.
+    let _ = answer_accepted(machine, clock, LOST_US)?;
     Err(ServeError::Lost(sentence))
 }
 
-/// Stops taking requests, answers those that were accepted, and lets the answers leave.
+/// Stops taking requests, answers those that were accepted, and lets the answers leave; false if the time
+/// did not do for that.
 fn answer_accepted(
     machine: &mut impl Machine,
     clock: &Clock,
     time_us: u64,
-) -> Result<(), ServeError> {
+) -> Result<bool, ServeError> {
     let until_us = clock.now_us() + time_us;
-    while !machine.drain() && clock.now_us() < until_us {
-        machine.pass(clock.now_us())?;
+    while !machine.drain() {
+        let now_us = clock.now_us();
+        if now_us >= until_us {
+            return Ok(false);
+        }
+        let pace = machine.pass(now_us)?;
+        if !pace.again && !machine.is_busy() {
+            sleep(machine, &pace.by(Some(until_us)), now_us)?;
+        }
     }
-    // The last replies leave the agent, the wire and the relay.
-    let until_us = clock.now_us() + 100_000;
+    // The ends of connections; nobody's data wait for those.
+    let until_us = clock.now_us() + ENDS_US;
     while machine.pass(clock.now_us())?.again && clock.now_us() < until_us {}
-    Ok(())
+    Ok(true)
 }
 
 fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), ServeError> {
@@ -494,7 +513,7 @@ fn sleep(machine: &mut impl Machine, pace: &Pace, now_us: u64) -> Result<(), Ser
 /// Answers what was accepted, then has the drive flush and stop.
 fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError> {
     eprintln!("host-sim: finishing what was accepted, then flushing");
-    answer_accepted(machine, clock, DRAIN_US)?;
+    let answered = answer_accepted(machine, clock, DRAIN_US)?;
     machine.shut_down(clock.now_us());
     let until_us = clock.now_us() + DRAIN_US;
     while machine.drive() != DriverState::Stopped {
@@ -509,5 +528,8 @@ fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError>
         machine.pass(clock.now_us())?;
     }
     eprintln!("host-sim: all is flushed");
+    if !answered {
+        return Err(ServeError::Unanswered);
+    }
     Ok(Exit::Success)
 }

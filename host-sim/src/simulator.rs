@@ -19,6 +19,7 @@ use nvme_model::model::{ModelConfig, ModelDevice, ModelError};
 use crate::board::SimulatedBoard;
 use crate::drive::{Drive, DriveConfig};
 use crate::qemu::QemuError;
+use crate::random::Seeds;
 use crate::wire::{WireConfig, WireEnd, wire};
 
 /// Where the agent is on the wire.
@@ -51,10 +52,7 @@ pub struct SimulatorConfig<C = ModelConfig> {
     /// How programs are run.
     pub execution: ExecutionConfig,
     /// What everything random follows from.
-    pub seed: u64,
-    /// What the agent keys the hash functions of maps from. It must not follow from anything that
-    /// is told, as the drive epoch does from the seed.
-    pub map_secret: u64,
+    pub seeds: Seeds,
     /// Connections of the client-side stack.
     pub far_connections: usize,
 }
@@ -122,8 +120,7 @@ impl<D: Drive> Simulator<D> {
             limits,
             driver,
             execution,
-            seed,
-            map_secret,
+            seeds,
             far_connections,
         } = config;
         let device = drive.make(limits.arena_pages() as u32)?;
@@ -137,7 +134,7 @@ impl<D: Drive> Simulator<D> {
                 send_bytes: limits.send_bytes,
                 listen_port: Some(AGENT_PORT),
                 checksums: has_noise(&wire_config),
-                seed: seed ^ 0x6e65_6172,
+                seed: seeds.network,
             },
         );
         let far = Net::new(
@@ -149,7 +146,7 @@ impl<D: Drive> Simulator<D> {
                 send_bytes: limits.send_bytes,
                 listen_port: None,
                 checksums: has_noise(&wire_config),
-                seed: seed ^ 0x0066_6172,
+                seed: seeds.far_network,
             },
         );
         let board = SimulatedBoard::new(device.sideband());
@@ -160,9 +157,9 @@ impl<D: Drive> Simulator<D> {
             AgentConfig {
                 limits,
                 driver,
-                boot_nonce: seed,
-                seed,
-                map_secret,
+                boot_nonce: seeds.boot_nonce,
+                seed: seeds.programs,
+                map_secret: seeds.maps,
                 execution,
                 board: "host-sim",
             },

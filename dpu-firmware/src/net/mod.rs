@@ -330,6 +330,22 @@ impl<D: PacketDevice> Net<D> {
         self.front.shards[index].socket().send_queue()
     }
 
+    /// Whether any connection has bytes queued that its peer has not acknowledged. Looks at all of them.
+    pub fn has_unsent(&self) -> bool {
+        self.front
+            .shards
+            .iter()
+            .any(|shard| shard.socket().send_queue() > 0)
+    }
+
+    /// Whether any connection has bytes that were not read yet. Looks at all of them.
+    pub fn has_unread(&self) -> bool {
+        self.front
+            .shards
+            .iter()
+            .any(|shard| shard.socket().recv_queue() > 0)
+    }
+
     /// Sends no more: FIN after what is queued. Reading goes on until the peer closes too,
     /// which ends in `Closed`.
     pub fn close(&mut self, id: ConnectionId) {

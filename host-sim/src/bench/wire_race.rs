@@ -36,7 +36,7 @@ use crate::cli::{Exit, WireBenchArgs};
 use crate::clock::Clock;
 use crate::interrupt::Interrupt;
 use crate::local::{LocalStream, Shared};
-use crate::random::Random;
+use crate::random::{Random, Seeds};
 use crate::relay::{ANY_LOCAL_PORT, Relay};
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
@@ -152,8 +152,7 @@ fn machine(source: &Source, rtt: Duration, connections: usize) -> SimulatorConfi
         wire: WireConfig::with_round_trip(rtt, 1024),
         limits: LARGE,
         driver: DriverConfig::default(),
-        seed: 1,
-        map_secret: 2,
+        seeds: Seeds::fixed(1),
         execution: ExecutionConfig::default(),
         far_connections: connections,
     }

@@ -10,6 +10,7 @@ use super::client_world::{ClientWorld, Surroundings};
 use super::command::WorldSpec;
 use super::world::WireCounters;
 use crate::local::{LocalStream, Shared};
+use crate::random::Seeds;
 use crate::simulator::{Simulator, SimulatorConfig};
 use crate::wire::WireConfig;
 
@@ -49,8 +50,7 @@ fn config(spec: &WorldSpec) -> Result<SimulatorConfig, String> {
         limits: limits(spec),
         driver: DriverConfig::default(),
         execution: spec.execution,
-        seed: 1,
-        map_secret: 2,
+        seeds: Seeds::fixed(1),
         far_connections: 1,
     })
 }

@@ -7,6 +7,7 @@ use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::LARGE;
 use host_sim::bench::served::Served;
 use host_sim::drive::DriveConfig;
+use host_sim::random::Seeds;
 use host_sim::simulator::SimulatorConfig;
 use host_sim::wire::WireConfig;
 use nvme_model::driver::DriverConfig;
@@ -24,8 +25,7 @@ fn serve<C: DriveConfig + Send + 'static>(drive: C) -> Served {
         limits: LARGE,
         driver: DriverConfig::default(),
         execution: ExecutionConfig::default(),
-        seed: 1,
-        map_secret: 2,
+        seeds: Seeds::fixed(1),
         far_connections: 64,
     };
     Served::start(config).unwrap()

@@ -169,9 +169,13 @@ fn what_was_acknowledged_before_sigterm_is_in_the_file() {
 }
 
 /// A server with a read that its drive will take `latency` for, and the client that asked.
-fn serve_slow_read(folder: &Path, latency: &str) -> (Server, Client<std::net::TcpStream>) {
+fn serve_slow_read(
+    folder: &Path,
+    latency: &str,
+    rtt: &str,
+) -> (Server, Client<std::net::TcpStream>) {
     fs::write(folder.join("disk.img"), [7; 2 * BLOCK]).unwrap();
-    let server = Server::start(folder, &["--drive-latency", latency]);
+    let server = Server::start(folder, &["--drive-latency", latency, "--rtt", rtt]);
     let mut client = Client::connect(&server.address, &Config::default()).expect("it serves");
     let object = client.open(1, 0, None).expect("a drive").id;
     client.pipeline().read(object, 0, BLOCK as u32).unwrap();
@@ -190,26 +194,29 @@ fn serve_slow_read(folder: &Path, latency: &str) -> (Server, Client<std::net::Tc
 
 #[test]
 fn what_was_accepted_before_ctrl_c_is_answered() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, mut client) = serve_slow_read(folder.path(), "1s");
-    server.signal(Signal::INT);
-    let completion = client.pipeline().next_completion().expect("the read");
-    assert_eq!(
-        completion.result.unwrap(),
-        client::Done::Read(vec![7; BLOCK])
-    );
-    let ended = server.end();
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert!(
-        ended.stderr.ends_with("host-sim: all is flushed\n"),
-        "{ended:?}"
-    );
+    // Near by, and far away: an answer that has left the agent is not there yet.
+    for (latency, rtt) in [("1s", "0"), ("3s", "400ms")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, mut client) = serve_slow_read(folder.path(), latency, rtt);
+        server.signal(Signal::INT);
+        let completion = client.pipeline().next_completion().expect("the read");
+        assert_eq!(
+            completion.result.unwrap(),
+            client::Done::Read(vec![7; BLOCK])
+        );
+        let ended = server.end();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert!(
+            ended.stderr.ends_with("host-sim: all is flushed\n"),
+            "{ended:?}"
+        );
+    }
 }
 
 #[test]
 fn a_second_ctrl_c_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, _client) = serve_slow_read(folder.path(), "1000s");
+    let (server, _client) = serve_slow_read(folder.path(), "1000s", "0");
     server.signal(Signal::INT);
     server.wait_for_message("finishing what was accepted");
     server.signal(Signal::INT);

@@ -3,6 +3,7 @@
 use dpu_firmware::execution::ExecutionConfig;
 use dpu_firmware::limits::{Limits, SMALL};
 use host_sim::cli::EngineArg;
+use host_sim::random::Seeds;
 use host_sim::simulator::SimulatorConfig;
 use host_sim::wire::WireConfig;
 use nvme_model::driver::DriverConfig;
@@ -122,8 +123,7 @@ impl Settings {
             },
             limits: self.limits,
             driver: DriverConfig::default(),
-            seed: self.seed,
-            map_secret: !self.seed,
+            seeds: Seeds::fixed(self.seed),
             execution: self.execution,
             far_connections: self.far_connections,
         }
