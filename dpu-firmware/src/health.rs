@@ -23,11 +23,12 @@ pub(crate) struct Reading {
 
 impl Reading {
     fn of_smart(health: &Health) -> Reading {
-        let kelvin = i32::from(health.temperature_kelvin);
+        let kelvin = health.temperature_kelvin;
+        let celsius = i16::try_from(i32::from(kelvin) - 273);
         Reading {
             source: HealthSource::Smart,
             warnings: health.warnings,
-            temperature_celsius: (kelvin > 0).then_some((kelvin - 273) as i16),
+            temperature_celsius: celsius.ok().filter(|_| kelvin > 0),
             used_percent: health.used_percent,
             spare_percent: Some(health.spare_percent),
             at_us: health.read_us,
@@ -78,22 +79,15 @@ impl Monitor {
         self.take(Reading::of_smart(health))
     }
 
-    /// Takes what the bus answered. True when throttling begins with it.
-    pub(crate) fn take_answer(
-        &mut self,
-        answer: Result<Block, ManagementState>,
-        now_us: u64,
-    ) -> bool {
-        match answer {
+    /// Takes what the bus answered. It does not throttle: there are no commands then.
+    pub(crate) fn take_answer(&mut self, answer: Result<Block, ManagementState>, now_us: u64) {
+        self.management = match answer {
             Ok(block) => {
-                self.management = ManagementState::Answered;
-                self.take(Reading::of_block(&block, now_us))
+                self.latest = Some(Reading::of_block(&block, now_us));
+                ManagementState::Answered
             }
-            Err(why) => {
-                self.management = why;
-                false
-            }
-        }
+            Err(why) => why,
+        };
     }
 
     fn take(&mut self, reading: Reading) -> bool {

@@ -112,8 +112,6 @@ fn the_driver_on_the_board() {
     let summary = said.and_then(Summary::parse);
     let summary = summary.unwrap_or_else(|| panic!("no summary: {error}"));
     judge(&summary);
-    // The controller was reset before these were given to it.
-    assert!(summary.reissued > 0, "{summary}");
 }
 
 /// Each connects, loads what is loaded already, calls, and closes.

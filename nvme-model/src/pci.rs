@@ -331,6 +331,8 @@ fn enable(config: &mut impl ConfigSpace, function: Function) -> Result<(), PciEr
     let on = command::MEMORY | command::BUS_MASTER;
     config.write32(function, register::COMMAND, on | command::NO_INTX);
     if config.read32(function, register::COMMAND) & on != on {
+        // One of the two may have come on.
+        config.write32(function, register::COMMAND, command::NO_INTX);
         return Err(PciError::NotTaken);
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::shell::{self, cargo, command};
 use crate::totals::Totals;
 use crate::{Outcome, packages};
 
-const MANIFEST: &str = "tests/aarch64/Cargo.toml";
+pub(crate) const MANIFEST: &str = "tests/aarch64/Cargo.toml";
 const BINARY: &str = "outboard-tests-aarch64";
 
 /// The task, which adds what it counts to `totals`.

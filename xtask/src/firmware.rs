@@ -20,7 +20,7 @@ use crate::Outcome;
 use crate::nostd::{self, TARGET};
 use crate::shell::{self, cargo, io, target_folder};
 
-const MANIFEST: &str = "dpu-firmware/boards/qemu-virt/Cargo.toml";
+pub(crate) const MANIFEST: &str = "dpu-firmware/boards/qemu-virt/Cargo.toml";
 const BINARY: &str = "outboard-qemu-virt";
 
 /// The image with the driver's exercise in it, by a feature of the crate: for the suite alone.

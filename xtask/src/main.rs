@@ -49,7 +49,7 @@ enum Task {
         #[arg(long)]
         host_only: bool,
     },
-    /// Build the no_std crates for aarch64-unknown-none
+    /// Build the no_std crates for aarch64-unknown-none, and lint the packages that are for it alone
     Nostd,
     /// Build the firmware of the board qemu-virt, print its sizes, and hold it to its limits
     Firmware,

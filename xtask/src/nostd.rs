@@ -16,6 +16,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::recipe::sha256_hex;
 use crate::shell::{self, cargo, command, io, of_toolchain, root, target_folder};
+use crate::{aarch64, firmware};
 
 /// What is built for.
 pub(crate) const TARGET: &str = "aarch64-unknown-none";
@@ -36,7 +37,9 @@ pub(crate) fn run() -> Outcome {
     }
     shell::run(&mut build)?;
     println!("built for {TARGET}: {}", PACKAGES.join(", "));
-    Ok(())
+    lint(firmware::MANIFEST, &["exercise"])?;
+    lint(firmware::MANIFEST, &[])?;
+    lint(aarch64::MANIFEST, &[])
 }
 
 /// How to build for the target.
@@ -66,26 +69,42 @@ impl Way {
 
 /// The first way that is there.
 pub(crate) fn way() -> Outcome<Way> {
-    let (mut build, folder) = found()?;
+    way_to("build")
+}
+
+/// Lints a package of its own for the target, as the workspace's are.
+fn lint(manifest: &str, features: &[&str]) -> Outcome {
+    let mut way = way_to("clippy")?;
+    way.build.args(["--manifest-path", manifest]);
+    for feature in features {
+        way.build.args(["--features", feature]);
+    }
+    way.build.args(["--", "-D", "warnings"]);
+    shell::run(&mut way.build)
+}
+
+/// The first way to have cargo do something for the target.
+fn way_to(task: &str) -> Outcome<Way> {
+    let (mut build, folder) = found(task)?;
     build.args(["--locked", "--target", TARGET, "--target-dir"]);
     build.arg(&folder);
     Ok(Way { build, folder })
 }
 
-/// A `cargo build`, and the folder to build into.
-fn found() -> Outcome<(Command, PathBuf)> {
+/// A `cargo build`, or another task like it, and the folder to build into.
+fn found(task: &str) -> Outcome<(Command, PathBuf)> {
     // A folder of its own for nightly, so that nothing of stable is built anew.
     let apart = target_folder().join("nostd/build");
     if has_target(&mut command("rustc")) {
         println!("using the installed target {TARGET}");
         let mut build = cargo();
-        build.arg("build");
+        build.arg(task);
         return Ok((build, target_folder()));
     }
     let nightly = shell::has_nightly();
     if nightly && has_target(&mut of_toolchain("nightly", "rustc")) {
         println!("using the target {TARGET} of nightly");
-        return Ok((nightly_build(), apart));
+        return Ok((nightly_to(task), apart));
     }
     if nightly && let Some(sources) = sources() {
         println!(
@@ -94,7 +113,7 @@ fn found() -> Outcome<(Command, PathBuf)> {
         );
         match sysroot(&sources) {
             Ok(sysroot) => {
-                let mut build = nightly_build();
+                let mut build = nightly_to(task);
                 let flags = format!("--sysroot={}", sysroot.display());
                 build.env(FLAGS_VARIABLE, flags);
                 return Ok((build, apart));
@@ -104,7 +123,7 @@ fn found() -> Outcome<(Command, PathBuf)> {
     }
     if nightly && has_rust_src() {
         println!("using nightly and its rust-src");
-        let mut build = nightly_build();
+        let mut build = nightly_to(task);
         build.arg("-Zbuild-std=core,alloc");
         return Ok((build, apart));
     }
@@ -114,9 +133,9 @@ fn found() -> Outcome<(Command, PathBuf)> {
     ))
 }
 
-fn nightly_build() -> Command {
+fn nightly_to(task: &str) -> Command {
     let mut build = of_toolchain("nightly", "cargo");
-    build.arg("build");
+    build.arg(task);
     build
 }
 

@@ -13,4 +13,6 @@ pub(crate) fn judge(summary: &Summary) {
         "{summary}"
     );
     assert!(summary.compared && summary.zeroed, "{summary}");
+    // The controller was reset with these in its hands, or before they were given to it.
+    assert!(summary.reissued > 0, "{summary}");
 }

@@ -214,7 +214,7 @@ fn what_cannot_be_driven_has_a_name() {
         let header = bus.functions[&Function::new(1, 0)].header;
         let command = bus.functions[&Function::new(1, 0)].command;
         assert!(
-            header != 0 || command & 6 != 6,
+            header != 0 || command & 6 == 0,
             "{refused}: left switched on"
         );
         refused

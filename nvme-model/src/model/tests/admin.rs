@@ -330,7 +330,7 @@ fn error_recovery_is_of_a_namespace() {
     assert_eq!(host.run(0, of(2, get)).dw0.get(), 9);
     assert_eq!(
         host.code(0, of(NAMESPACE_ALL, get)),
-        StatusCode::INVALID_FIELD
+        StatusCode::INVALID_NAMESPACE_OR_FORMAT
     );
     for wrong in [0, 3] {
         let expected = StatusCode::INVALID_NAMESPACE_OR_FORMAT;
