@@ -30,6 +30,7 @@ use crate::limits::{
     Limits, QUEUES, STALLED_REPLY_US, UPLOAD_IDLE_US,
 };
 use crate::maps::MapPool;
+use crate::net::secret::Secret;
 use crate::net::{Net, NetEvent, PacketDevice};
 use crate::objects::{Instance, Object, Table};
 use crate::program_store::{ProgramStore, UploadIndex};
@@ -149,7 +150,7 @@ pub struct Agent<D: Device, N: PacketDevice, B: Board = NoBoard> {
     pub(crate) released: bool,
     pub(crate) head: Box<[u8; crate::reply::HEAD_BYTES]>,
     pub(crate) counters: Counters,
-    pub(crate) random: u64,
+    pub(crate) random: Secret,
     pub(crate) now_us: u64,
     started_us: Option<u64>,
     housekeeping_us: u64,
@@ -251,7 +252,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             released: false,
             head: Box::new([0; crate::reply::HEAD_BYTES]),
             counters: Counters::default(),
-            random: config.seed | 1,
+            random: Secret::new(config.seed),
             now_us: 0,
             started_us: None,
             housekeeping_us: 0,

@@ -105,10 +105,6 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             _ => 0,
         };
         let cleared = clears(&scratch) + clears(&reply);
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
         let start = Start {
             args_max: header.args_max as usize,
             reply_max: header.reply_max as usize,
@@ -118,7 +114,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             instruction_budget: instance.instruction_budget,
             read_budget: instance.read_budget,
             entry: EntryKind::Call,
-            seed: self.random,
+            seed: self.random.hash(self.counters.calls, self.now_us),
             scratch,
             reply,
             bounce,
@@ -396,6 +392,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
         else {
             return Submitted::Yes;
         };
+        let mut waits = false;
         loop {
             let cancelled = self.requests[request].cancelled;
             if !cancelled && !self.send_wanted(request, invocation) {
@@ -413,7 +410,12 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             let dma = self.driver.device_mut().dma_mut();
             match self.invocations.settle(invocation, dma) {
                 // Something was bounced and more is wanted now.
-                Reading::Waits => {}
+                Reading::Waits if !waits => waits = true,
+                // It waits for what cannot be asked for: the page it would be bounced by is gone.
+                Reading::Waits => {
+                    self.refuse(request, Status::DriveFailed, ErrorBody::None);
+                    return Submitted::Yes;
+                }
                 Reading::Complete { .. } => {
                     self.requests.advance(request, Event::MayRun);
                     self.enqueue_runnable(request);

@@ -32,7 +32,7 @@ mod front;
 pub mod limits;
 mod list;
 mod packet;
-mod secret;
+pub(crate) mod secret;
 mod shard;
 mod table;
 

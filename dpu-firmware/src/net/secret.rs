@@ -1,11 +1,12 @@
 //! A keyed hash: what a peer must not be able to guess or to steer.
 //!
 //! Initial sequence numbers (RFC 6528), the places of connections in the table and the choice
-//! of local ports all come from one seed by SipHash-2-4.
+//! of local ports all come from one seed by SipHash-2-4; what programs get as random numbers, from
+//! another.
 
 /// The key, spread from a seed of 64 bits.
 #[derive(Clone, Copy)]
-pub(super) struct Secret {
+pub(crate) struct Secret {
     key: [u64; 2],
 }
 
@@ -18,7 +19,7 @@ fn spread(seed: u64) -> u64 {
 }
 
 impl Secret {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let first = spread(seed);
         Self {
             key: [first, spread(first)],
@@ -26,7 +27,7 @@ impl Secret {
     }
 
     /// SipHash-2-4 of two words.
-    pub(super) fn hash(&self, first: u64, second: u64) -> u64 {
+    pub(crate) fn hash(&self, first: u64, second: u64) -> u64 {
         let [k0, k1] = self.key;
         let mut v = [
             k0 ^ 0x736f_6d65_7073_6575,

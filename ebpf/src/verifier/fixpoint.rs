@@ -143,8 +143,10 @@ const WORK_THRESHOLDS: u32 = 4;
 
 /// What it takes to join registers, in units of work.
 const WORK_JOIN: u32 = 4;
-/// Places on the stack that are joined for one unit, and that are copied.
+/// Places on the stack that are joined for one unit; that are told of what was learnt of their value; and that
+/// are copied.
 const WORK_CELLS_JOINED: u32 = 2;
+const WORK_CELLS_TOLD: u32 = 4;
 const WORK_CELLS_COPIED: u32 = 16;
 
 /// The verifier: its memory, and the job it is at.
@@ -776,7 +778,8 @@ impl Job {
             return Ok(());
         };
         let to = successors(at.pc, instruction);
-        self.work += self.state.stack.cells.len() as u32 / WORK_CELLS_COPIED;
+        let cells = self.state.stack.cells.len() as u32;
+        self.work += cells / WORK_CELLS_COPIED + cells / WORK_CELLS_TOLD;
         self.branched.copy_from(&self.state);
         self.branched.note_jump(at.pc);
         let taken = self.transfer(at, true, |transfer| {
@@ -848,6 +851,9 @@ impl Job {
             return Ok(());
         };
         let region = seen.region;
+        if !seen.proved {
+            self.work += self.state.stack.cells.len() as u32 / WORK_CELLS_TOLD;
+        }
         let was_guarded = found.is_guarded();
         found
             .add(region, seen.proved)

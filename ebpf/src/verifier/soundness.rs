@@ -657,11 +657,9 @@ fn mismatch(state: &Abstract, run: &State, stack: &[u8], data: u32) -> Option<St
         return Some(format!("{data} bytes of data and not {}", state.data_min));
     }
     for (name, value, number) in &all {
-        let number_of = plain(value, *number).unwrap_or(0) as i64;
+        let number_of = i128::from(plain(value, *number).unwrap_or(0) as i64);
         if let Some(slack) = value.slack.get()
-            && number_of
-                .checked_add(slack)
-                .is_none_or(|it| it > i64::from(data))
+            && number_of + i128::from(slack) > i128::from(data)
         {
             return Some(format!("{name} has no slack of {slack} below {data}"));
         }

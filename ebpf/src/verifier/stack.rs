@@ -34,6 +34,16 @@ pub(super) struct Full;
 
 const WORDS: usize = STACK_BYTES / 64;
 
+/// The words that have bits for the bytes of the stack from `at` to `end`, and those bits.
+fn masks(at: usize, end: usize) -> impl Iterator<Item = (usize, u64)> {
+    let end = end.min(STACK_BYTES);
+    let below = |byte: usize, word: usize| match byte.saturating_sub(word * 64) {
+        bits @ 0..64 => (1 << bits) - 1,
+        _ => u64::MAX,
+    };
+    (at / 64..end.div_ceil(64)).map(move |word| (word, below(end, word) & !below(at, word)))
+}
+
 /// The stack of all frames.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Stack {
@@ -59,21 +69,20 @@ impl Stack {
     /// True if all bytes from `at` to `end` are initialised.
     pub(super) fn is_initialised(&self, at: usize, end: usize) -> bool {
         end <= STACK_BYTES
-            && (at..end).all(|byte| self.initialised[byte / 64] >> (byte % 64) & 1 != 0)
+            && masks(at, end).all(|(word, mask)| self.initialised[word] & mask == mask)
     }
 
     /// True if any byte from `at` to `end` is initialised.
     pub(super) fn is_any_initialised(&self, at: usize, end: usize) -> bool {
-        (at..end).any(|byte| self.is_initialised(byte, byte + 1))
+        masks(at, end).any(|(word, mask)| self.initialised[word] & mask != 0)
     }
 
     pub(super) fn mark(&mut self, at: usize, end: usize, initialised: bool) {
-        for byte in at..end.min(STACK_BYTES) {
-            let bit = 1 << (byte % 64);
+        for (word, mask) in masks(at, end) {
             if initialised {
-                self.initialised[byte / 64] |= bit;
+                self.initialised[word] |= mask;
             } else {
-                self.initialised[byte / 64] &= !bit;
+                self.initialised[word] &= !mask;
             }
         }
     }
@@ -170,5 +179,28 @@ impl Stack {
             *ours &= *theirs;
         }
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_have_the_bits_of_the_bytes() {
+        let places = [0, 1, 7, 63, 64, 65, 128, 4032, 4095, 4096, 4097, 5000];
+        for at in places {
+            for end in places {
+                let mut bytes = Vec::<usize, 4096>::new();
+                for (word, mask) in masks(at, end) {
+                    let set = (0..64).filter(|bit| mask >> bit & 1 != 0);
+                    set.for_each(|bit| bytes.push(word * 64 + bit).expect("no byte twice"));
+                }
+                assert!(
+                    bytes.into_iter().eq(at..end.min(STACK_BYTES)),
+                    "{at}..{end}"
+                );
+            }
+        }
     }
 }
