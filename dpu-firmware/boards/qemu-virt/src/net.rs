@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use core::cell::{Cell, RefCell, UnsafeCell};
 
 use dpu_firmware::net::{Link, Medium, PacketDevice, PacketReceive, PacketTransmit};
+use virtio_drivers::Error;
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::mmio::MmioTransport;
 
@@ -72,7 +73,7 @@ impl Nic {
     ///
     /// # Errors
     /// The device's refusal.
-    pub(crate) fn new(transport: MmioTransport<'static>) -> Result<Nic, virtio_drivers::Error> {
+    pub(crate) fn new(transport: MmioTransport<'static>) -> Result<Nic, Error> {
         ONCE.take();
         let raw = Raw::new(transport)?;
         let mac = raw.mac_address();
@@ -157,7 +158,7 @@ impl Receive {
     fn new(
         shared: &'static Shared,
         slots: &'static mut [[u8; SLOT_BYTES]],
-    ) -> Result<Receive, virtio_drivers::Error> {
+    ) -> Result<Receive, Error> {
         let mut receive = Receive {
             shared,
             slots: Slots::new(slots),
@@ -170,7 +171,7 @@ impl Receive {
     }
 
     /// Lends a slot to the device.
-    fn offer(&mut self, slot: u16) -> Result<(), virtio_drivers::Error> {
+    fn offer(&mut self, slot: u16) -> Result<(), Error> {
         let bytes = &mut self.slots.slots[usize::from(slot)];
         // SAFETY: the slot is static, and is not touched again before `receive_complete`.
         let token = unsafe { self.shared.raw.borrow_mut().receive_begin(bytes)? };
@@ -195,11 +196,17 @@ impl Receive {
                 Ok((header, len)) if header + len <= SLOT_BYTES => {
                     return Some((slot, header, header + len));
                 }
-                // Of no length that can be: as if it had not come.
-                _ => {
+                // Of no length that can be: as if it had not come. Its descriptor is free again.
+                Ok(_) | Err(Error::IoError) => {
                     drop(raw);
                     self.give_back(slot);
                     raw = self.shared.raw.borrow_mut();
+                }
+                // The descriptor still names the slot: offered again, two would, and the device could
+                // write to one while we read.
+                Err(_) => {
+                    self.shared.break_off("it changed a ring while it was read");
+                    return None;
                 }
             }
         }
