@@ -8,6 +8,7 @@
 mod suite;
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -214,6 +215,24 @@ fn a_bad_end_is_told_with_its_place() {
             assert!(said.contains(word), "{way}: no {word:?} in: {said}");
         }
     }
+}
+
+#[test]
+fn options_do_not_depend_on_where_the_firmware_is() {
+    let (disk, folder) = (zeroes(1 << 20), tempfile::tempdir().unwrap());
+    // With blanks and commas, and longer than a command line of the firmware's.
+    let deep = folder.path().join("a b,c/".repeat(200));
+    fs::create_dir_all(&deep).unwrap();
+    let moved = deep.join("the firmware");
+    fs::copy(firmware(), &moved).unwrap();
+    let mut machine = BoardMachine::start(&MachineConfig {
+        firmware: moved,
+        options: vec!["engine=checked".into(), "provoke=panic".into()],
+        ..config(disk.path())
+    })
+    .unwrap();
+    let error = machine.end();
+    assert!(error.to_string().contains("provoked"), "{error}");
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
         "nvme,id=nvme0,serial=outboard",
         // Frames go to standard output (see the firmware's `log.rs`), the console to standard error.
         "-semihosting-config",
-        "enable=on,target=native",
+        &semihosting(&config.options),
         "-chardev",
         "file,id=console,path=/dev/stderr",
         "-serial",
@@ -332,8 +332,17 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
     for (namespace, id) in namespaces(config).zip(1..) {
         all.extend(process::drive(&namespace, id));
     }
-    if !config.options.is_empty() {
-        all.extend(["-append".into(), config.options.join(" ").into()]);
+    all
+}
+
+/// Where the log goes, and the firmware's command line: a name, and words. Not by `-append`, with which
+/// the firmware's path is before the words, whatever is in it and however long it is.
+fn semihosting(options: &[String]) -> String {
+    let mut all = String::from("enable=on,target=native,arg=outboard");
+    for word in options {
+        all.push_str(",arg=");
+        // As QEMU has a comma within a value.
+        all.push_str(&word.replace(',', ",,"));
     }
     all
 }
