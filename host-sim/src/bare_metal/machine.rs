@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::iter;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::log::{Elf, NotFirmware};
 use crate::qemu::process::{self, QemuError};
-use crate::qemu::{FileAccess, QemuNamespace};
+use crate::qemu::{self, FileAccess, QemuNamespace};
 
 /// Where the agent is in QEMU's user network, as QEMU writes it.
 const AGENT: &str = "10.0.2.15:7117";
@@ -76,7 +76,7 @@ pub enum MachineError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: QemuError,
     },
     /// QEMU forwards from IPv4 addresses alone.
     #[error("{0} cannot be forwarded from: QEMU's user network speaks IPv4")]
@@ -120,6 +120,8 @@ pub struct BoardMachine {
     listening: Receiver<()>,
     address: SocketAddr,
     started: Instant,
+    /// The disk images, locked against others who would serve them.
+    _locks: Vec<File>,
 }
 
 impl BoardMachine {
@@ -135,7 +137,7 @@ impl BoardMachine {
         };
         let bytes = fs::read(&config.firmware).map_err(|error| not_firmware(error.to_string()))?;
         let elf = Arc::new(Elf::read(&bytes).map_err(not_firmware)?);
-        usable(config)?;
+        let locks = lock_all(config)?;
         let address = free(config.listen)?;
         let program = process::find(config.qemu.as_deref());
         process::check_version(&program)?;
@@ -170,6 +172,7 @@ impl BoardMachine {
             listening,
             address,
             started: Instant::now(),
+            _locks: locks,
         })
     }
 
@@ -268,14 +271,16 @@ fn namespaces(config: &MachineConfig) -> impl Iterator<Item = QemuNamespace> {
     })
 }
 
-/// QEMU's own words for a file that cannot be opened are many.
-fn usable(config: &MachineConfig) -> Result<(), MachineError> {
-    namespaces(config).try_for_each(|QemuNamespace { path, access, .. }| {
-        let mut open = fs::File::options();
-        let file = open.read(true).write(!access.read_only).open(&path);
-        file.map(drop)
-            .map_err(|source| MachineError::Disk { path, source })
-    })
+/// Locks and checks the disk images. QEMU would serve one that another process serves too, and part of a block as
+/// none.
+fn lock_all(config: &MachineConfig) -> Result<Vec<File>, MachineError> {
+    let lock = |(namespace, id): (QemuNamespace, usize)| {
+        qemu::lock(&namespace, id).map_err(|source| MachineError::Disk {
+            path: namespace.path,
+            source,
+        })
+    };
+    namespaces(config).zip(1..).map(lock).collect()
 }
 
 /// The address with a port: QEMU does not tell which one it took.
@@ -393,6 +398,65 @@ fn read_console(
         if is_listening {
             // Who waited may have given up.
             let _ = ready.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use nvme_model::model::FileStore;
+
+    use super::*;
+
+    fn config(disk: &Path) -> MachineConfig {
+        MachineConfig {
+            firmware: "firmware".into(),
+            qemu: None,
+            disk: disk.into(),
+            snapshot: false,
+            block_bytes: 4096,
+            further: Vec::new(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            options: Vec::new(),
+            show: false,
+        }
+    }
+
+    fn disk(bytes: u64) -> tempfile::NamedTempFile {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(bytes).unwrap();
+        disk
+    }
+
+    #[test]
+    fn a_disk_that_somebody_serves_is_refused() {
+        let disk = disk(8192);
+        let (served, _) = FileStore::lock(disk.path(), false).unwrap();
+        let said = lock_all(&config(disk.path())).unwrap_err().to_string();
+        assert!(said.contains("is in use"), "{said}");
+        drop(served);
+        let locks = lock_all(&config(disk.path())).unwrap();
+        let said = FileStore::lock(disk.path(), false).unwrap_err().to_string();
+        assert!(said.contains("is in use"), "{said}");
+        drop(locks);
+        // Many may read.
+        let reading = MachineConfig {
+            snapshot: true,
+            ..config(disk.path())
+        };
+        let _first = lock_all(&reading).unwrap();
+        let _second = lock_all(&reading).unwrap();
+    }
+
+    #[test]
+    fn a_disk_of_no_whole_blocks_is_refused() {
+        for bytes in [0, 6000] {
+            let disk = disk(bytes);
+            let said = lock_all(&config(disk.path())).unwrap_err().to_string();
+            assert!(said.starts_with("cannot use the disk image"), "{said}");
         }
     }
 }
