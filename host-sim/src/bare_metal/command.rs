@@ -1,7 +1,10 @@
 //! `host-sim board`, from its arguments to its exit status.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::process;
 use std::thread;
 use std::time::Duration;
 
@@ -44,13 +47,11 @@ pub fn command(
     out: &mut dyn Write,
 ) -> Result<Exit, BoardError> {
     let firmware = firmware(args.boot.firmware.as_deref())?;
-    // Gone when this returns.
-    let scratch = scratch().map_err(BoardError::Scratch)?;
-    let disk = args.disk.as_deref().unwrap_or_else(|| scratch.path());
+    let (disk, _scratch) = disk(args).map_err(BoardError::Scratch)?;
     let mut machine = BoardMachine::start(&MachineConfig {
         firmware,
         qemu: args.boot.qemu.clone(),
-        disk: disk.to_owned(),
+        disk,
         snapshot: false,
         block_bytes: args.block_bytes,
         further: further(args).collect(),
@@ -90,9 +91,14 @@ fn further(args: &BoardArgs) -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// An empty disk image, gone when it is dropped.
-fn scratch() -> io::Result<tempfile::NamedTempFile> {
-    let file = tempfile::NamedTempFile::new()?;
-    file.as_file().set_len(SCRATCH_BYTES)?;
-    Ok(file)
+/// The disk image that is named; else an empty one, which is there while its file is open. It has no
+/// name, so that nothing is left of it however this process ends, and QEMU opens it by ours of `/proc`.
+fn disk(args: &BoardArgs) -> io::Result<(PathBuf, Option<File>)> {
+    if let Some(named) = &args.disk {
+        return Ok((named.clone(), None));
+    }
+    let file = tempfile::tempfile()?;
+    file.set_len(SCRATCH_BYTES)?;
+    let path = format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd());
+    Ok((path.into(), Some(file)))
 }
