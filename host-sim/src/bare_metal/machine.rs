@@ -143,7 +143,7 @@ impl BoardMachine {
         process::check_version(&program)?;
         let mut command = Command::new(&program);
         command
-            .args(arguments(config, address))
+            .args(arguments(config, address)?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -294,7 +294,7 @@ fn free(address: SocketAddr) -> Result<SocketAddr, MachineError> {
 }
 
 /// The arguments that make the machine.
-fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
+fn arguments(config: &MachineConfig, address: SocketAddr) -> Result<Vec<OsString>, QemuError> {
     let forward = match address {
         SocketAddr::V4(v4) => forward(v4),
         SocketAddr::V6(_) => String::new(),
@@ -335,9 +335,9 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
     .into();
     all.push(config.firmware.clone().into());
     for (namespace, id) in namespaces(config).zip(1..) {
-        all.extend(process::drive(&namespace, id));
+        all.extend(process::drive(&namespace, id)?);
     }
-    all
+    Ok(all)
 }
 
 /// Where the log goes, and the firmware's command line: a name, and words. Not by `-append`, with which
