@@ -74,11 +74,11 @@ pub fn command(
     );
     while !interrupt.requested() {
         if !machine.is_running() {
-            return Err(machine.end().into());
+            return Err(machine.end(Duration::ZERO).into());
         }
         thread::sleep(WATCH);
     }
-    machine.stop();
+    machine.stop()?;
     eprintln!("host-sim: the board is off");
     Ok(Exit::Success)
 }

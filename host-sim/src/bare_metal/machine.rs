@@ -95,13 +95,22 @@ pub enum MachineError {
         /// In words.
         how: String,
         /// With what status.
-        status: Option<ExitStatus>,
+        status: ExitStatus,
         /// The last lines of its console.
         lines: Vec<String>,
     },
     /// It does not listen.
     #[error("the board runs, and does not listen after {} s{}", START_MAX.as_secs(), said(.0))]
     Silent(Vec<String>),
+    /// It does not end by itself.
+    #[error("the board still runs after {} s{}", .0.as_secs(), said(.1))]
+    Endless(Duration, Vec<String>),
+    /// It did not end when it was told to.
+    #[error(
+        "QEMU did not end within {} s and was killed: what was not flushed may be missing in the disk image",
+        .0.as_secs()
+    )]
+    Killed(Duration),
 }
 
 fn said(lines: &[String]) -> String {
@@ -186,7 +195,7 @@ impl BoardMachine {
             match self.listening.recv_timeout(Duration::from_millis(50)) {
                 Ok(()) => return Ok(self.started.elapsed()),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(self.end()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.end(END_MAX)),
             }
         }
         Err(MachineError::Silent(self.said()))
@@ -203,25 +212,36 @@ impl BoardMachine {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// How it ended, once it does: for a machine that is to end by itself.
-    pub fn end(&mut self) -> MachineError {
-        let status = self.child.wait().ok();
+    /// How it ended, for a machine that is to end by itself; or that it does not, in that time.
+    pub fn end(&mut self, within: Duration) -> MachineError {
+        let Some(status) = self.ended(within) else {
+            return MachineError::Endless(within, self.said());
+        };
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
-        let how = match status.and_then(|status| status.code()) {
+        let how = match status.code() {
             Some(101) => "the firmware panicked".to_owned(),
             Some(102) => "the firmware took an exception".to_owned(),
             Some(103) => "the firmware went wrong while it said what went wrong".to_owned(),
-            _ => match status {
-                Some(status) => format!("QEMU ended, {status}"),
-                None => "QEMU is gone".to_owned(),
-            },
+            _ => format!("QEMU ended, {status}"),
         };
         MachineError::Ended {
             how,
             status,
             lines: self.said(),
+        }
+    }
+
+    /// With what status QEMU ended, waiting so long for it.
+    fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(5)),
+                _ => return None,
+            }
         }
     }
 
@@ -236,12 +256,19 @@ impl BoardMachine {
     }
 
     /// Has QEMU write what it has in hand to the disk image, and end.
-    pub fn stop(mut self) {
+    ///
+    /// # Errors
+    ///
+    /// It does not end, and is killed.
+    pub fn stop(self) -> Result<(), MachineError> {
+        self.stop_within(END_MAX)
+    }
+
+    fn stop_within(mut self, time: Duration) -> Result<(), MachineError> {
+        // It fails only if it has ended already.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let until = Instant::now() + END_MAX;
-        while self.is_running() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let ended = self.ended(time);
+        ended.map(drop).ok_or(MachineError::Killed(time))
     }
 }
 
@@ -458,5 +485,35 @@ mod tests {
             let said = lock_all(&config(disk.path())).unwrap_err().to_string();
             assert!(said.starts_with("cannot use the disk image"), "{said}");
         }
+    }
+
+    /// A machine of a program that does not end when it is told to.
+    fn stubborn() -> BoardMachine {
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' TERM; echo; exec sleep 100"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        BoardMachine {
+            child,
+            readers: Vec::new(),
+            lines: Arc::default(),
+            listening: channel().1,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            started: Instant::now(),
+            _locks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_does_not_end_is_told_of() {
+        let time = Duration::from_millis(20);
+        let mut machine = stubborn();
+        let ended = machine.end(time);
+        assert!(matches!(ended, MachineError::Endless(..)), "{ended}");
+        let stopped = machine.stop_within(time).unwrap_err();
+        assert!(matches!(stopped, MachineError::Killed(_)), "{stopped}");
     }
 }
