@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::firmware::{FirmwareError, firmware};
+use super::log::say;
 use super::machine::{BoardMachine, MachineConfig, MachineError};
 use crate::cli::{BoardArgs, Exit};
 use crate::interrupt::Interrupt;
@@ -68,10 +69,10 @@ pub fn command(
     writeln!(out, "{address}")
         .and_then(|()| out.flush())
         .map_err(BoardError::Print)?;
-    eprintln!(
+    say(&format!(
         "host-sim: the board serves at {address} after {} ms; Ctrl-C ends it",
         took.as_millis()
-    );
+    ));
     while !interrupt.requested() {
         if !machine.is_running() {
             return Err(machine.end(Duration::ZERO).into());
@@ -79,7 +80,7 @@ pub fn command(
         thread::sleep(WATCH);
     }
     machine.stop()?;
-    eprintln!("host-sim: the board is off");
+    say("host-sim: the board is off");
     Ok(Exit::Success)
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::log::{Elf, NotFirmware};
+use super::log::{Elf, NotFirmware, say};
 use crate::qemu::process::{self, QemuError};
 use crate::qemu::{self, FileAccess, QemuNamespace};
 
@@ -389,7 +389,7 @@ fn read_log(mut stream: impl Read, elf: &Elf, show: bool) {
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
         let lines = decoder.as_mut().map(|it| it.take(&bytes[..count]));
         for line in lines.into_iter().flatten().filter(|_| show) {
-            eprintln!("{line}");
+            say(&line);
         }
     }
 }
@@ -412,7 +412,7 @@ fn read_console(
         let is_listening = text.starts_with(LISTENING);
         let text = elf.named(&text);
         if show && !is_listening {
-            eprintln!("{text}");
+            say(&text);
         }
         let mut kept = lines
             .lock()
