@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use client::{Budgets, Client, Config, linker};
-use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
+use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError, StartLevel};
 use nvme_model::exercise::{BLOCKS, Summary};
 use programs::tally::{TallyArgs, TallyReply};
 use rustix::process::{Pid, Signal, kill_process};
@@ -222,6 +222,17 @@ fn a_bad_end_is_told_with_its_place() {
             assert!(said.contains(word), "{way}: no {word:?} in: {said}");
         }
     }
+}
+
+#[test]
+fn the_board_starts_at_el2() {
+    let disk = zeroes(1 << 20);
+    let mut machine = BoardMachine::start_at(StartLevel::El2, &config(disk.path())).unwrap();
+    machine.wait(&|| true).unwrap();
+    let address = machine.address().to_string();
+    let mut client = Client::connect(&address, &Config::default()).unwrap();
+    assert_eq!(client.info().unwrap().board, "qemu-virt");
+    machine.stop().unwrap();
 }
 
 #[test]

@@ -61,6 +61,15 @@ pub struct MachineConfig {
     pub show: bool,
 }
 
+/// The exception level that the firmware is started at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartLevel {
+    /// QEMU's own choice for an ELF.
+    El1,
+    /// That of a DPU's boot firmware.
+    El2,
+}
+
 /// Why there is no machine, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -134,12 +143,24 @@ pub struct BoardMachine {
 }
 
 impl BoardMachine {
-    /// Starts it. It does not listen yet: see [`BoardMachine::wait`].
+    /// Starts it, at EL1. It does not listen yet: see [`BoardMachine::wait`].
     ///
     /// # Errors
     ///
     /// [`MachineError`].
     pub fn start(config: &MachineConfig) -> Result<BoardMachine, MachineError> {
+        BoardMachine::start_at(StartLevel::El1, config)
+    }
+
+    /// The same, at a level.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`].
+    pub fn start_at(
+        level: StartLevel,
+        config: &MachineConfig,
+    ) -> Result<BoardMachine, MachineError> {
         let not_firmware = |why: String| NotFirmware {
             path: config.firmware.clone(),
             why,
@@ -152,7 +173,7 @@ impl BoardMachine {
         process::check_version(&program)?;
         let mut command = Command::new(&program);
         command
-            .args(arguments(config, address)?)
+            .args(arguments(level, config, address)?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -321,7 +342,15 @@ fn free(address: SocketAddr) -> Result<SocketAddr, MachineError> {
 }
 
 /// The arguments that make the machine.
-fn arguments(config: &MachineConfig, address: SocketAddr) -> Result<Vec<OsString>, QemuError> {
+fn arguments(
+    level: StartLevel,
+    config: &MachineConfig,
+    address: SocketAddr,
+) -> Result<Vec<OsString>, QemuError> {
+    let machine = match level {
+        StartLevel::El1 => "virt",
+        StartLevel::El2 => "virt,virtualization=on",
+    };
     let forward = match address {
         SocketAddr::V4(v4) => forward(v4),
         SocketAddr::V6(_) => String::new(),
@@ -334,7 +363,7 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Result<Vec<OsString
         "-display",
         "none",
         "-M",
-        "virt",
+        machine,
         "-cpu",
         "cortex-a72",
         "-m",
