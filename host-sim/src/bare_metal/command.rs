@@ -47,7 +47,11 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, BoardError> {
-    let firmware = firmware(args.boot.firmware.as_deref())?;
+    let firmware = match firmware(args.boot.firmware.as_deref()) {
+        // Ctrl-C at a terminal goes to a whole group, and so to cargo too.
+        Err(FirmwareError::NotBuilt(_)) if interrupt.requested() => return Ok(Exit::Interrupted),
+        firmware => firmware?,
+    };
     let (disk, _scratch) = disk(args).map_err(BoardError::Scratch)?;
     let mut machine = BoardMachine::start(&MachineConfig {
         firmware,
