@@ -47,7 +47,7 @@ pub struct MachineConfig {
     pub qemu: Option<PathBuf>,
     /// The file with the blocks of namespace 1.
     pub disk: PathBuf,
-    /// Whether what is written goes nowhere when the machine ends.
+    /// Whether all disk images are opened for reading alone, and writes are refused.
     pub snapshot: bool,
     /// Bytes of a block of namespace 1.
     pub block_bytes: u32,
