@@ -97,9 +97,17 @@ impl Nic {
         let _ = self.shared.raw.borrow_mut().ack_interrupt();
     }
 
-    /// Whether a packet is there that was not looked at.
-    pub(crate) fn has_packet(&self) -> bool {
-        !self.shared.broken.get() && self.shared.raw.borrow().poll_receive().is_some()
+    /// Whether there is something to do: a packet that was not looked at, or room that was asked for
+    /// in vain.
+    pub(crate) fn has_news(&self) -> bool {
+        if self.shared.broken.get() {
+            return false;
+        }
+        let mut raw = self.shared.raw.borrow_mut();
+        // Said once: who asked may want the room no longer, and what was sent is left in the ring until
+        // somebody does, which is no reason to stay awake.
+        let room = self.transmit.asked_in_vain.take() && raw.poll_transmit().is_some();
+        room || raw.poll_receive().is_some()
     }
 }
 
@@ -248,6 +256,8 @@ pub(crate) struct Transmit {
     free_count: usize,
     /// The slot being written, and the end of its packet.
     current: Option<(u16, usize)>,
+    /// Whether there was no room when it was last asked for.
+    asked_in_vain: Cell<bool>,
 }
 
 impl Transmit {
@@ -259,6 +269,7 @@ impl Transmit {
             free: core::array::from_fn(|slot| slot as u16),
             free_count: SLOTS,
             current: None,
+            asked_in_vain: Cell::new(false),
         }
     }
 
@@ -289,7 +300,9 @@ impl PacketTransmit for Transmit {
         if self.free_count == 0 {
             self.reclaim();
         }
-        self.free_count > 0 || self.current.is_some()
+        let has_room = self.free_count > 0 || self.current.is_some();
+        self.asked_in_vain.set(!has_room);
+        has_room
     }
 
     fn reserve(&mut self, bytes: usize) -> Option<&mut [u8]> {
