@@ -8,14 +8,17 @@
 mod suite;
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use client::{Budgets, Client, Config, linker};
-use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError};
+use host_sim::bare_metal::{BoardMachine, MachineConfig, MachineError, StartLevel};
 use nvme_model::exercise::{BLOCKS, Summary};
 use programs::tally::{TallyArgs, TallyReply};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +31,12 @@ use suite::soak::Soak;
 
 /// Connections that come and go, one after the other.
 const CONNECTIONS: u32 = 1000;
+
+/// How long a machine may take to do what it is to do and end.
+const END_MAX: Duration = Duration::from_secs(300);
+
+/// How long one may take to answer on a stream that a test reads itself.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 fn firmware() -> PathBuf {
     built("OUTBOARD_FIRMWARE")
@@ -78,13 +87,17 @@ fn a_client_of_the_board() {
     connections_come_and_go(&connect);
     pools_are_idle(&mut connect(&Config::default()));
     let soak = Soak {
-        open: &|| TcpStream::connect(&address).unwrap(),
+        open: &|| {
+            let stream = TcpStream::connect(&address).unwrap();
+            stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+            stream
+        },
         files: &files,
         lasts: soak_lasts(),
         seed: 1,
     };
     let written = soak.run();
-    machine.stop();
+    machine.stop().unwrap();
     assert!(
         files.scratch() == written,
         "what was flushed is in the image"
@@ -101,11 +114,11 @@ fn the_driver_on_the_board() {
         ..config(first.path())
     })
     .unwrap();
-    let error = machine.end();
+    let error = machine.end(END_MAX);
     let MachineError::Ended { status, lines, .. } = &error else {
         panic!("{error}");
     };
-    assert_eq!(status.and_then(|it| it.code()), Some(0), "{error}");
+    assert_eq!(status.code(), Some(0), "{error}");
     let said = lines
         .iter()
         .find_map(|line| line.strip_prefix("outboard: exercise: "));
@@ -198,15 +211,11 @@ fn a_bad_end_is_told_with_its_place() {
             ..config(disk.path())
         })
         .unwrap();
-        let error = machine.end();
+        let error = machine.end(END_MAX);
         let MachineError::Ended { status, .. } = &error else {
             panic!("{way}: {error}");
         };
-        assert_eq!(
-            status.and_then(|it| it.code()),
-            Some(code),
-            "{way}: {error}"
-        );
+        assert_eq!(status.code(), Some(code), "{way}: {error}");
         let said = error.to_string();
         for word in words {
             assert!(said.contains(word), "{way}: no {word:?} in: {said}");
@@ -215,28 +224,119 @@ fn a_bad_end_is_told_with_its_place() {
 }
 
 #[test]
-fn the_command_serves_until_it_is_told_to_end() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_host-sim"))
-        .args(["board", "--listen", "127.0.0.1:0", "--firmware"])
-        .arg(firmware())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut address = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut address).unwrap();
-    let mut client = Client::connect(address.trim(), &Config::default()).unwrap();
+fn the_board_starts_at_el2() {
+    let disk = zeroes(1 << 20);
+    let mut machine = BoardMachine::start_at(StartLevel::El2, &config(disk.path())).unwrap();
+    machine.wait(&|| true).unwrap();
+    let address = machine.address().to_string();
+    let mut client = Client::connect(&address, &Config::default()).unwrap();
     assert_eq!(client.info().unwrap().board, "qemu-virt");
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
-    let mut log = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
+    machine.stop().unwrap();
+}
+
+#[test]
+fn options_do_not_depend_on_where_the_firmware_is() {
+    let (disk, folder) = (zeroes(1 << 20), tempfile::tempdir().unwrap());
+    // With blanks and commas, and longer than a command line of the firmware's.
+    let deep = folder.path().join("a b,c/".repeat(200));
+    fs::create_dir_all(&deep).unwrap();
+    let moved = deep.join("the firmware");
+    fs::copy(firmware(), &moved).unwrap();
+    let mut machine = BoardMachine::start(&MachineConfig {
+        firmware: moved,
+        options: vec!["engine=checked".into(), "provoke=panic".into()],
+        ..config(disk.path())
+    })
+    .unwrap();
+    let error = machine.end(END_MAX);
+    assert!(error.to_string().contains("provoked"), "{error}");
+}
+
+/// `host-sim board` with some more arguments, ended when it is dropped.
+struct Served {
+    child: Child,
+    address: String,
+    /// What it says on standard error, read all the time, so that it never has to wait.
+    log: Option<JoinHandle<String>>,
+}
+
+impl Served {
+    fn start(command: &mut Command) -> Served {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--firmware"])
+            .arg(firmware())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
+        });
+        let mut served = Served {
+            child,
+            address: String::new(),
+            log: Some(log),
+        };
+        // It gives up by itself where the board does not listen.
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut served.address).unwrap();
+        served
+    }
+
+    fn connect(&self) -> Client<TcpStream> {
+        Client::connect(self.address.trim(), &Config::default()).unwrap()
+    }
+
+    /// Tells it to end, as Ctrl-C does; how it did, and its log.
+    fn end(mut self) -> (ExitStatus, String) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let until = Instant::now() + ANSWER_MAX;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        (status, self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // QEMU ends with it. Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_interrupted_build_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let cargo = folder.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\nkill -INT $PPID\nkill -INT $$\n").unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
+    let output = command.arg("board").env("CARGO", &cargo).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(!said.contains("was not built"), "{said}");
+}
+
+#[test]
+fn the_command_serves_until_it_is_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host-sim"));
+    let served = Served::start(command.arg("board").env("TMPDIR", folder.path()));
+    assert_eq!(served.connect().info().unwrap().board, "qemu-virt");
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "the disk image has no name");
+    let (status, log) = served.end();
+    assert!(status.success(), "{log}");
     // Level and module, decoded.
     assert!(
         log.contains("INFO  dpu_firmware::drive: drive: running"),

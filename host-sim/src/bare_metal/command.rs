@@ -1,11 +1,15 @@
 //! `host-sim board`, from its arguments to its exit status.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::process;
 use std::thread;
 use std::time::Duration;
 
 use super::firmware::{FirmwareError, firmware};
+use super::log::say;
 use super::machine::{BoardMachine, MachineConfig, MachineError};
 use crate::cli::{BoardArgs, Exit};
 use crate::interrupt::Interrupt;
@@ -43,14 +47,16 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, BoardError> {
-    let firmware = firmware(args.boot.firmware.as_deref())?;
-    // Gone when this returns.
-    let scratch = scratch().map_err(BoardError::Scratch)?;
-    let disk = args.disk.as_deref().unwrap_or_else(|| scratch.path());
+    let firmware = match firmware(args.boot.firmware.as_deref()) {
+        // Ctrl-C at a terminal goes to a whole group, and so to cargo too.
+        Err(FirmwareError::NotBuilt(_)) if interrupt.requested() => return Ok(Exit::Interrupted),
+        firmware => firmware?,
+    };
+    let (disk, _scratch) = disk(args).map_err(BoardError::Scratch)?;
     let mut machine = BoardMachine::start(&MachineConfig {
         firmware,
         qemu: args.boot.qemu.clone(),
-        disk: disk.to_owned(),
+        disk,
         snapshot: false,
         block_bytes: args.block_bytes,
         further: further(args).collect(),
@@ -67,18 +73,18 @@ pub fn command(
     writeln!(out, "{address}")
         .and_then(|()| out.flush())
         .map_err(BoardError::Print)?;
-    eprintln!(
+    say(&format!(
         "host-sim: the board serves at {address} after {} ms; Ctrl-C ends it",
         took.as_millis()
-    );
+    ));
     while !interrupt.requested() {
         if !machine.is_running() {
-            return Err(machine.end().into());
+            return Err(machine.end(Duration::ZERO).into());
         }
         thread::sleep(WATCH);
     }
-    machine.stop();
-    eprintln!("host-sim: the board is off");
+    machine.stop()?;
+    say("host-sim: the board is off");
     Ok(Exit::Success)
 }
 
@@ -90,9 +96,14 @@ fn further(args: &BoardArgs) -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// An empty disk image, gone when it is dropped.
-fn scratch() -> io::Result<tempfile::NamedTempFile> {
-    let file = tempfile::NamedTempFile::new()?;
-    file.as_file().set_len(SCRATCH_BYTES)?;
-    Ok(file)
+/// The disk image that is named; else an empty one, which is there while its file is open. It has no
+/// name, so that nothing is left of it however this process ends, and QEMU opens it by ours of `/proc`.
+fn disk(args: &BoardArgs) -> io::Result<(PathBuf, Option<File>)> {
+    if let Some(named) = &args.disk {
+        return Ok((named.clone(), None));
+    }
+    let file = tempfile::tempfile()?;
+    file.set_len(SCRATCH_BYTES)?;
+    let path = format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd());
+    Ok((path.into(), Some(file)))
 }

@@ -1,10 +1,11 @@
 //! The firmware's log as lines of text: level, module and time from defmt frames; names for addresses.
 //!
 //! All that is decoded comes from the firmware's own ELF. A stream that is damaged is said to be so and
-//! decoded further on.
+//! decoded further on, where its encoding can recover.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use defmt_decoder::{DecodeError, Location, Locations, StreamDecoder, Table};
@@ -48,6 +49,8 @@ impl Elf {
         let table = self.table.as_ref()?;
         Some(Decoder {
             stream: table.new_stream_decoder(),
+            recovers: table.encoding().can_recover(),
+            ended: false,
             elf: self,
         })
     }
@@ -72,19 +75,36 @@ impl Elf {
 /// Frames to lines.
 pub(super) struct Decoder<'e> {
     stream: Box<dyn StreamDecoder + Send + Sync + 'e>,
+    /// Whether the encoding says where the next frame begins.
+    recovers: bool,
+    /// Whether there was damage that it cannot recover from.
+    ended: bool,
     elf: &'e Elf,
 }
 
 impl Decoder<'_> {
     /// Takes bytes, and gives the lines that they complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<String> {
-        self.stream.received(bytes);
         let mut lines = Vec::new();
+        if self.ended {
+            return lines;
+        }
+        self.stream.received(bytes);
         loop {
             match self.stream.decode() {
                 Ok(frame) => lines.push(line(self.elf, &frame)),
                 Err(DecodeError::UnexpectedEof) => return lines,
-                Err(DecodeError::Malformed) => lines.push("(a frame is damaged)".to_owned()),
+                Err(DecodeError::Malformed) if self.recovers => {
+                    lines.push("(a frame is damaged)".to_owned());
+                }
+                // It would be damaged at the same place for ever.
+                Err(DecodeError::Malformed) => {
+                    self.ended = true;
+                    lines.push(
+                        "(the log is damaged, and of a raw encoding: it ends here)".to_owned(),
+                    );
+                    return lines;
+                }
             }
         }
     }
@@ -114,6 +134,11 @@ fn line(elf: &Elf, frame: &defmt_decoder::Frame<'_>) -> String {
     line
 }
 
+/// Says a line on standard error, if somebody is there to read it: the board goes on without.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Where a file is that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is no firmware: {why}", .path.display())]
@@ -126,7 +151,29 @@ pub struct NotFirmware {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_damaged_log_that_cannot_recover_ends() {
+        for (encoding, again) in [("Raw", false), ("Rzcobs", true)] {
+            let table =
+                json!({"timestamp": null, "entries": {}, "bitflags": {}, "encoding": encoding});
+            let elf = Elf {
+                table: Some(serde_json::from_value(table).unwrap()),
+                locations: BTreeMap::new(),
+                functions: BTreeMap::new(),
+            };
+            let mut decoder = elf.decoder().unwrap();
+            // A frame that the table does not have.
+            let damaged = [0xff, 0xff, 0xff, 0xff, 0x00];
+            let said = decoder.take(&damaged);
+            assert!(said.concat().contains("damaged"), "{said:?}");
+            let said = decoder.take(&damaged);
+            assert_eq!(!said.is_empty(), again, "{encoding}: {said:?}");
+        }
+    }
 
     #[test]
     fn modules_are_named_without_functions() {

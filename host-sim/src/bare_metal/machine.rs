@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::iter;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::log::{Elf, NotFirmware};
+use super::log::{Elf, NotFirmware, say};
 use crate::qemu::process::{self, QemuError};
-use crate::qemu::{FileAccess, QemuNamespace};
+use crate::qemu::{self, FileAccess, QemuNamespace};
 
 /// Where the agent is in QEMU's user network, as QEMU writes it.
 const AGENT: &str = "10.0.2.15:7117";
@@ -47,7 +47,7 @@ pub struct MachineConfig {
     pub qemu: Option<PathBuf>,
     /// The file with the blocks of namespace 1.
     pub disk: PathBuf,
-    /// Whether what is written goes nowhere when the machine ends.
+    /// Whether all disk images are opened for reading alone, and writes are refused.
     pub snapshot: bool,
     /// Bytes of a block of namespace 1.
     pub block_bytes: u32,
@@ -59,6 +59,15 @@ pub struct MachineConfig {
     pub options: Vec<String>,
     /// Whether the log is shown, on standard error.
     pub show: bool,
+}
+
+/// The exception level that the firmware is started at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartLevel {
+    /// QEMU's own choice for an ELF.
+    El1,
+    /// That of a DPU's boot firmware.
+    El2,
 }
 
 /// Why there is no machine, or no longer.
@@ -76,7 +85,7 @@ pub enum MachineError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: QemuError,
     },
     /// QEMU forwards from IPv4 addresses alone.
     #[error("{0} cannot be forwarded from: QEMU's user network speaks IPv4")]
@@ -95,13 +104,22 @@ pub enum MachineError {
         /// In words.
         how: String,
         /// With what status.
-        status: Option<ExitStatus>,
+        status: ExitStatus,
         /// The last lines of its console.
         lines: Vec<String>,
     },
     /// It does not listen.
     #[error("the board runs, and does not listen after {} s{}", START_MAX.as_secs(), said(.0))]
     Silent(Vec<String>),
+    /// It does not end by itself.
+    #[error("the board still runs after {} s{}", .0.as_secs(), said(.1))]
+    Endless(Duration, Vec<String>),
+    /// It did not end when it was told to.
+    #[error(
+        "QEMU did not end within {} s and was killed: what was not flushed may be missing in the disk image",
+        .0.as_secs()
+    )]
+    Killed(Duration),
 }
 
 fn said(lines: &[String]) -> String {
@@ -120,28 +138,42 @@ pub struct BoardMachine {
     listening: Receiver<()>,
     address: SocketAddr,
     started: Instant,
+    /// The disk images, locked against others who would serve them.
+    _locks: Vec<File>,
 }
 
 impl BoardMachine {
-    /// Starts it. It does not listen yet: see [`BoardMachine::wait`].
+    /// Starts it, at EL1. It does not listen yet: see [`BoardMachine::wait`].
     ///
     /// # Errors
     ///
     /// [`MachineError`].
     pub fn start(config: &MachineConfig) -> Result<BoardMachine, MachineError> {
+        BoardMachine::start_at(StartLevel::El1, config)
+    }
+
+    /// The same, at a level.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`].
+    pub fn start_at(
+        level: StartLevel,
+        config: &MachineConfig,
+    ) -> Result<BoardMachine, MachineError> {
         let not_firmware = |why: String| NotFirmware {
             path: config.firmware.clone(),
             why,
         };
         let bytes = fs::read(&config.firmware).map_err(|error| not_firmware(error.to_string()))?;
         let elf = Arc::new(Elf::read(&bytes).map_err(not_firmware)?);
-        usable(config)?;
+        let locks = lock_all(config)?;
         let address = free(config.listen)?;
         let program = process::find(config.qemu.as_deref());
         process::check_version(&program)?;
         let mut command = Command::new(&program);
         command
-            .args(arguments(config, address))
+            .args(arguments(level, config, address)?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -170,6 +202,7 @@ impl BoardMachine {
             listening,
             address,
             started: Instant::now(),
+            _locks: locks,
         })
     }
 
@@ -183,7 +216,7 @@ impl BoardMachine {
             match self.listening.recv_timeout(Duration::from_millis(50)) {
                 Ok(()) => return Ok(self.started.elapsed()),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(self.end()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.end(END_MAX)),
             }
         }
         Err(MachineError::Silent(self.said()))
@@ -200,25 +233,36 @@ impl BoardMachine {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// How it ended, once it does: for a machine that is to end by itself.
-    pub fn end(&mut self) -> MachineError {
-        let status = self.child.wait().ok();
+    /// How it ended, for a machine that is to end by itself; or that it does not, in that time.
+    pub fn end(&mut self, within: Duration) -> MachineError {
+        let Some(status) = self.ended(within) else {
+            return MachineError::Endless(within, self.said());
+        };
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
-        let how = match status.and_then(|status| status.code()) {
+        let how = match status.code() {
             Some(101) => "the firmware panicked".to_owned(),
             Some(102) => "the firmware took an exception".to_owned(),
             Some(103) => "the firmware went wrong while it said what went wrong".to_owned(),
-            _ => match status {
-                Some(status) => format!("QEMU ended, {status}"),
-                None => "QEMU is gone".to_owned(),
-            },
+            _ => format!("QEMU ended, {status}"),
         };
         MachineError::Ended {
             how,
             status,
             lines: self.said(),
+        }
+    }
+
+    /// With what status QEMU ended, waiting so long for it.
+    fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(5)),
+                _ => return None,
+            }
         }
     }
 
@@ -233,12 +277,19 @@ impl BoardMachine {
     }
 
     /// Has QEMU write what it has in hand to the disk image, and end.
-    pub fn stop(mut self) {
+    ///
+    /// # Errors
+    ///
+    /// It does not end, and is killed.
+    pub fn stop(self) -> Result<(), MachineError> {
+        self.stop_within(END_MAX)
+    }
+
+    fn stop_within(mut self, time: Duration) -> Result<(), MachineError> {
+        // It fails only if it has ended already.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let until = Instant::now() + END_MAX;
-        while self.is_running() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let ended = self.ended(time);
+        ended.map(drop).ok_or(MachineError::Killed(time))
     }
 }
 
@@ -268,14 +319,16 @@ fn namespaces(config: &MachineConfig) -> impl Iterator<Item = QemuNamespace> {
     })
 }
 
-/// QEMU's own words for a file that cannot be opened are many.
-fn usable(config: &MachineConfig) -> Result<(), MachineError> {
-    namespaces(config).try_for_each(|QemuNamespace { path, access, .. }| {
-        let mut open = fs::File::options();
-        let file = open.read(true).write(!access.read_only).open(&path);
-        file.map(drop)
-            .map_err(|source| MachineError::Disk { path, source })
-    })
+/// Locks and checks the disk images. QEMU would serve one that another process serves too, and part of a block as
+/// none.
+fn lock_all(config: &MachineConfig) -> Result<Vec<File>, MachineError> {
+    let lock = |(namespace, id): (QemuNamespace, usize)| {
+        qemu::lock(&namespace, id).map_err(|source| MachineError::Disk {
+            path: namespace.path,
+            source,
+        })
+    };
+    namespaces(config).zip(1..).map(lock).collect()
 }
 
 /// The address with a port: QEMU does not tell which one it took.
@@ -289,7 +342,15 @@ fn free(address: SocketAddr) -> Result<SocketAddr, MachineError> {
 }
 
 /// The arguments that make the machine.
-fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
+fn arguments(
+    level: StartLevel,
+    config: &MachineConfig,
+    address: SocketAddr,
+) -> Result<Vec<OsString>, QemuError> {
+    let machine = match level {
+        StartLevel::El1 => "virt",
+        StartLevel::El2 => "virt,virtualization=on",
+    };
     let forward = match address {
         SocketAddr::V4(v4) => forward(v4),
         SocketAddr::V6(_) => String::new(),
@@ -302,7 +363,7 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
         "-display",
         "none",
         "-M",
-        "virt",
+        machine,
         "-cpu",
         "cortex-a72",
         "-m",
@@ -319,7 +380,7 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
         "nvme,id=nvme0,serial=outboard",
         // Frames go to standard output (see the firmware's `log.rs`), the console to standard error.
         "-semihosting-config",
-        "enable=on,target=native",
+        &semihosting(&config.options),
         "-chardev",
         "file,id=console,path=/dev/stderr",
         "-serial",
@@ -330,10 +391,19 @@ fn arguments(config: &MachineConfig, address: SocketAddr) -> Vec<OsString> {
     .into();
     all.push(config.firmware.clone().into());
     for (namespace, id) in namespaces(config).zip(1..) {
-        all.extend(process::drive(&namespace, id));
+        all.extend(process::drive(&namespace, id)?);
     }
-    if !config.options.is_empty() {
-        all.extend(["-append".into(), config.options.join(" ").into()]);
+    Ok(all)
+}
+
+/// Where the log goes, and the firmware's command line: a name, and words. Not by `-append`, with which
+/// the firmware's path is before the words, whatever is in it and however long it is.
+fn semihosting(options: &[String]) -> String {
+    let mut all = String::from("enable=on,target=native,arg=outboard");
+    for word in options {
+        all.push_str(",arg=");
+        // As QEMU has a comma within a value.
+        all.push_str(&word.replace(',', ",,"));
     }
     all
 }
@@ -348,7 +418,7 @@ fn read_log(mut stream: impl Read, elf: &Elf, show: bool) {
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
         let lines = decoder.as_mut().map(|it| it.take(&bytes[..count]));
         for line in lines.into_iter().flatten().filter(|_| show) {
-            eprintln!("{line}");
+            say(&line);
         }
     }
 }
@@ -371,7 +441,7 @@ fn read_console(
         let is_listening = text.starts_with(LISTENING);
         let text = elf.named(&text);
         if show && !is_listening {
-            eprintln!("{text}");
+            say(&text);
         }
         let mut kept = lines
             .lock()
@@ -385,5 +455,94 @@ fn read_console(
             // Who waited may have given up.
             let _ = ready.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
+    use nvme_model::model::FileStore;
+
+    use super::*;
+
+    fn config(disk: &Path) -> MachineConfig {
+        MachineConfig {
+            firmware: "firmware".into(),
+            qemu: None,
+            disk: disk.into(),
+            snapshot: false,
+            block_bytes: 4096,
+            further: Vec::new(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            options: Vec::new(),
+            show: false,
+        }
+    }
+
+    fn disk(bytes: u64) -> tempfile::NamedTempFile {
+        let disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(bytes).unwrap();
+        disk
+    }
+
+    #[test]
+    fn a_disk_that_somebody_serves_is_refused() {
+        let disk = disk(8192);
+        let (served, _) = FileStore::lock(disk.path(), false).unwrap();
+        let said = lock_all(&config(disk.path())).unwrap_err().to_string();
+        assert!(said.contains("is in use"), "{said}");
+        drop(served);
+        let locks = lock_all(&config(disk.path())).unwrap();
+        let said = FileStore::lock(disk.path(), false).unwrap_err().to_string();
+        assert!(said.contains("is in use"), "{said}");
+        drop(locks);
+        // Many may read.
+        let reading = MachineConfig {
+            snapshot: true,
+            ..config(disk.path())
+        };
+        let _first = lock_all(&reading).unwrap();
+        let _second = lock_all(&reading).unwrap();
+    }
+
+    #[test]
+    fn a_disk_of_no_whole_blocks_is_refused() {
+        for bytes in [0, 6000] {
+            let disk = disk(bytes);
+            let said = lock_all(&config(disk.path())).unwrap_err().to_string();
+            assert!(said.starts_with("cannot use the disk image"), "{said}");
+        }
+    }
+
+    /// A machine of a program that does not end when it is told to.
+    fn stubborn() -> BoardMachine {
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' TERM; echo; exec sleep 100"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        BoardMachine {
+            child,
+            readers: Vec::new(),
+            lines: Arc::default(),
+            listening: channel().1,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            started: Instant::now(),
+            _locks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_does_not_end_is_told_of() {
+        let time = Duration::from_millis(20);
+        let mut machine = stubborn();
+        let ended = machine.end(time);
+        assert!(matches!(ended, MachineError::Endless(..)), "{ended}");
+        let stopped = machine.stop_within(time).unwrap_err();
+        assert!(matches!(stopped, MachineError::Killed(_)), "{stopped}");
     }
 }

@@ -19,4 +19,4 @@ mod machine;
 
 pub use command::{BoardError, command};
 pub use firmware::{FirmwareError, firmware};
-pub use machine::{BoardMachine, MachineConfig, MachineError};
+pub use machine::{BoardMachine, MachineConfig, MachineError, StartLevel};

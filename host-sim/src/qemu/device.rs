@@ -67,7 +67,7 @@ impl QemuDevice {
     ///
     /// [`QemuError`], a sentence with the remedy.
     pub fn start(config: &QemuConfig, arena_pages: u32) -> Result<QemuDevice, QemuError> {
-        let locks = lock(&config.namespaces)?;
+        let locks = lock_all(&config.namespaces)?;
         let bytes = ram_bytes(arena_pages).ok_or(QemuError::TooMuchMemory(arena_pages))?;
         let ram = new_ram(bytes)?;
         let dma = QemuDma::map(&ram, arena_pages)?;
@@ -102,14 +102,18 @@ impl QemuDevice {
 }
 
 /// Checks and locks the files as the model does.
-fn lock(namespaces: &[QemuNamespace]) -> Result<Vec<File>, QemuError> {
-    let lock = |(namespace, id): (&QemuNamespace, usize)| {
-        let (file, bytes) = FileStore::lock(&namespace.path, namespace.access.read_only)?;
-        let path = namespace.path.display();
-        NamespaceConfig::check_capacity(id, &path, bytes, namespace.block_bytes)?;
-        Ok(file)
-    };
-    namespaces.iter().zip(1..).map(lock).collect()
+fn lock_all(namespaces: &[QemuNamespace]) -> Result<Vec<File>, QemuError> {
+    let numbered = namespaces.iter().zip(1..);
+    numbered.map(|(it, id)| lock(it, id)).collect()
+}
+
+/// Checks and locks the file of a namespace as the model does, for as long as it is open. QEMU's own locks are
+/// of another kind (fcntl's), and these do not get in their way.
+pub(crate) fn lock(namespace: &QemuNamespace, id: usize) -> Result<File, QemuError> {
+    let (file, bytes) = FileStore::lock(&namespace.path, namespace.access.read_only)?;
+    let path = namespace.path.display();
+    NamespaceConfig::check_capacity(id, &path, bytes, namespace.block_bytes)?;
+    Ok(file)
 }
 
 impl Device for QemuDevice {

@@ -31,6 +31,7 @@ pub(crate) mod process;
 mod protocol;
 mod qtest;
 
+pub(crate) use device::lock;
 pub use device::{FileAccess, QemuConfig, QemuDevice, QemuNamespace};
 pub use memory::QemuDma;
 pub use process::{INSTALL, QemuError, find, version_of};

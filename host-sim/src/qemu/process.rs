@@ -5,9 +5,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,9 @@ pub enum QemuError {
     /// A file does not hold whole blocks.
     #[error(transparent)]
     Namespace(#[from] ModelError),
+    /// A file's name is no text.
+    #[error("QEMU takes file names that are UTF-8 alone, and {} is not; rename it, or name a link to it", .0.display())]
+    NotText(PathBuf),
     /// The agent's memory is more than the machine can have.
     #[error("an arena of {0} pages does not fit QEMU's machine")]
     TooMuchMemory(u32),
@@ -184,14 +188,11 @@ impl Process {
         let messages = rustix::fs::memfd_create("qemu-messages", MemfdFlags::CLOEXEC);
         let messages = File::from(messages.map_err(io::Error::from)?);
         let mut command = Command::new(program);
+        command.args(machine(ram_bytes));
+        for (namespace, id) in namespaces.iter().zip(1..) {
+            command.args(drive(namespace, id)?);
+        }
         command
-            .args(machine(ram_bytes))
-            .args(
-                namespaces
-                    .iter()
-                    .zip(1..)
-                    .flat_map(|(namespace, id)| drive(namespace, id)),
-            )
             .stdin(ram.try_clone()?)
             .stdout(OwnedFd::from(socket))
             .stderr(messages.try_clone()?)
@@ -312,10 +313,16 @@ fn machine(ram_bytes: u64) -> Vec<String> {
 }
 
 /// The arguments that add a namespace.
-pub(crate) fn drive(namespace: &QemuNamespace, id: u32) -> [OsString; 4] {
-    let path = namespace.path.to_string_lossy();
+///
+/// # Errors
+///
+/// [`QemuError::NotText`].
+pub(crate) fn drive(namespace: &QemuNamespace, id: u32) -> Result<[OsString; 4], QemuError> {
+    let path = &namespace.path;
+    let name = path.to_str();
+    let name = name.ok_or_else(|| QemuError::NotText(path.clone()))?;
     let file = serde_json::json!({
-        "driver": "file", "filename": path,
+        "driver": driver(path), "filename": name,
         "read-only": namespace.access.read_only, "cache": { "direct": namespace.access.direct },
     });
     let FileAccess { read_only, direct } = namespace.access;
@@ -328,16 +335,26 @@ pub(crate) fn drive(namespace: &QemuNamespace, id: u32) -> [OsString; 4] {
         "nvme-ns,bus=nvme0,nsid={id},drive=file{id},\
          logical_block_size={bytes},physical_block_size={bytes}"
     );
-    [
+    Ok([
         "-blockdev".into(),
         block.to_string().into(),
         "-device".into(),
         device.into(),
-    ]
+    ])
+}
+
+/// QEMU's driver for a file, which takes no block device, or for a block device.
+fn driver(path: &Path) -> &'static str {
+    // Where there is nothing, QEMU says so.
+    let is_device = fs::metadata(path).is_ok_and(|it| it.file_type().is_block_device());
+    if is_device { "host_device" } else { "file" }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -362,9 +379,10 @@ mod tests {
             path: "/a,b=\"c\".img".into(),
             block_bytes: 512,
         };
-        let [_, block, _, device] = drive(&namespace, 2);
+        let [_, block, _, device] = drive(&namespace, 2).unwrap();
         let block: serde_json::Value = serde_json::from_str(block.to_str().unwrap()).unwrap();
         assert_eq!(block["file"]["filename"], "/a,b=\"c\".img");
+        assert_eq!(block["file"]["driver"], "file");
         assert_eq!(block["node-name"], "file2");
         assert!(
             device
@@ -372,5 +390,16 @@ mod tests {
                 .unwrap()
                 .contains("nsid=2,drive=file2,logical_block_size=512")
         );
+    }
+
+    #[test]
+    fn a_file_name_that_is_no_text_is_refused() {
+        let namespace = QemuNamespace {
+            access: FileAccess::default(),
+            path: OsStr::from_bytes(b"/disk\xff.img").into(),
+            block_bytes: 512,
+        };
+        let said = drive(&namespace, 1).unwrap_err().to_string();
+        assert!(said.contains("UTF-8"), "{said}");
     }
 }

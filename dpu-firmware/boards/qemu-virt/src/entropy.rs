@@ -21,6 +21,9 @@ const ATTEMPTS: usize = 100;
 /// How long virtio-rng may take for an answer.
 const ANSWER_US: u64 = 5_000_000;
 
+/// How long its reset may take.
+const RESET_US: u64 = 1_000_000;
+
 /// The only queue of virtio-rng, and its length.
 const QUEUE: u16 = 0;
 const QUEUE_LEN: usize = 8;
@@ -71,8 +74,8 @@ impl VirtioRng {
     fn fill(&mut self, bytes: &mut [u8]) -> Option<usize> {
         let len = bytes.len();
         let outputs = &mut [bytes];
-        // SAFETY: the bytes are there until this returns. By then the device has given them back, or was
-        // reset, after which it uses none (virtio 1.2 section 2.4.1).
+        // SAFETY: the bytes are there until this returns. By then the device has given them back, or its
+        // reset is complete, after which it uses none (virtio 1.2 section 2.4.1).
         let token = unsafe { self.queue.add(&[], outputs) }.ok()?;
         if self.queue.should_notify() {
             self.transport.notify(QUEUE);
@@ -80,14 +83,35 @@ impl VirtioRng {
         let until_us = clock::now_us() + ANSWER_US;
         while !self.queue.can_pop() {
             if clock::now_us() > until_us {
-                self.transport.set_status(DeviceStatus::empty());
+                self.give_up();
                 return None;
             }
             core::hint::spin_loop();
         }
         // SAFETY: these are the bytes that were added with the token.
-        let filled = unsafe { self.queue.pop_used(token, &[], outputs) }.ok()?;
+        let Ok(filled) = (unsafe { self.queue.pop_used(token, &[], outputs) }) else {
+            // It names another token: the bytes are still its own.
+            self.give_up();
+            return None;
+        };
         Some((filled as usize).min(len))
+    }
+
+    /// Takes back what it was lent, by a reset, which is complete once the status reads as zero (virtio 1.2
+    /// section 2.4.2).
+    ///
+    /// # Panics
+    /// It is not reset in time. To return would be to use memory that it may write to.
+    fn give_up(&mut self) {
+        self.transport.set_status(DeviceStatus::empty());
+        let until_us = clock::now_us() + RESET_US;
+        while self.transport.get_status() != DeviceStatus::empty() {
+            assert!(
+                clock::now_us() <= until_us,
+                "virtio-rng answers neither a request nor a reset"
+            );
+            core::hint::spin_loop();
+        }
     }
 }
 

@@ -170,7 +170,7 @@ fn sleep(agent: &BoardAgent, sleeper: &mut Sleeper, until_us: u64) {
     let nic = agent.net().device();
     // In this order, because what comes after the look raises the line again and so ends the sleep at once.
     nic.acknowledge();
-    if !nic.has_packet() {
+    if !nic.has_news() {
         sleeper.sleep_until(until_us.min(clock::now_us() + SLEEP_US_MAX));
     }
 }

@@ -67,7 +67,7 @@ pub(crate) const ECAM: usize = 0x40_1000_0000;
 /// Bus 0 of it, which is where QEMU puts devices that are told nothing else.
 pub(crate) const ECAM_BYTES: usize = 1 << 20;
 
-/// Bytes of the stack, in pages of 4 KiB.
+/// Pages of the stack, of 4 KiB each.
 pub(crate) const STACK_PAGES: usize = 256;
 
 /// Bytes of the stack that exceptions are reported on.

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use core::cell::{Cell, RefCell, UnsafeCell};
 
 use dpu_firmware::net::{Link, Medium, PacketDevice, PacketReceive, PacketTransmit};
+use virtio_drivers::Error;
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::mmio::MmioTransport;
 
@@ -72,7 +73,7 @@ impl Nic {
     ///
     /// # Errors
     /// The device's refusal.
-    pub(crate) fn new(transport: MmioTransport<'static>) -> Result<Nic, virtio_drivers::Error> {
+    pub(crate) fn new(transport: MmioTransport<'static>) -> Result<Nic, Error> {
         ONCE.take();
         let raw = Raw::new(transport)?;
         let mac = raw.mac_address();
@@ -96,9 +97,17 @@ impl Nic {
         let _ = self.shared.raw.borrow_mut().ack_interrupt();
     }
 
-    /// Whether a packet is there that was not looked at.
-    pub(crate) fn has_packet(&self) -> bool {
-        !self.shared.broken.get() && self.shared.raw.borrow().poll_receive().is_some()
+    /// Whether there is something to do: a packet that was not looked at, or room that was asked for
+    /// in vain.
+    pub(crate) fn has_news(&self) -> bool {
+        if self.shared.broken.get() {
+            return false;
+        }
+        let mut raw = self.shared.raw.borrow_mut();
+        // Said once: who asked may want the room no longer, and what was sent is left in the ring until
+        // somebody does, which is no reason to stay awake.
+        let room = self.transmit.asked_in_vain.take() && raw.poll_transmit().is_some();
+        room || raw.poll_receive().is_some()
     }
 }
 
@@ -157,7 +166,7 @@ impl Receive {
     fn new(
         shared: &'static Shared,
         slots: &'static mut [[u8; SLOT_BYTES]],
-    ) -> Result<Receive, virtio_drivers::Error> {
+    ) -> Result<Receive, Error> {
         let mut receive = Receive {
             shared,
             slots: Slots::new(slots),
@@ -170,7 +179,7 @@ impl Receive {
     }
 
     /// Lends a slot to the device.
-    fn offer(&mut self, slot: u16) -> Result<(), virtio_drivers::Error> {
+    fn offer(&mut self, slot: u16) -> Result<(), Error> {
         let bytes = &mut self.slots.slots[usize::from(slot)];
         // SAFETY: the slot is static, and is not touched again before `receive_complete`.
         let token = unsafe { self.shared.raw.borrow_mut().receive_begin(bytes)? };
@@ -195,11 +204,17 @@ impl Receive {
                 Ok((header, len)) if header + len <= SLOT_BYTES => {
                     return Some((slot, header, header + len));
                 }
-                // Of no length that can be: as if it had not come.
-                _ => {
+                // Of no length that can be: as if it had not come. Its descriptor is free again.
+                Ok(_) | Err(Error::IoError) => {
                     drop(raw);
                     self.give_back(slot);
                     raw = self.shared.raw.borrow_mut();
+                }
+                // The descriptor still names the slot: offered again, two would, and the device could
+                // write to one while we read.
+                Err(_) => {
+                    self.shared.break_off("it changed a ring while it was read");
+                    return None;
                 }
             }
         }
@@ -241,6 +256,8 @@ pub(crate) struct Transmit {
     free_count: usize,
     /// The slot being written, and the end of its packet.
     current: Option<(u16, usize)>,
+    /// Whether there was no room when it was last asked for.
+    asked_in_vain: Cell<bool>,
 }
 
 impl Transmit {
@@ -252,6 +269,7 @@ impl Transmit {
             free: core::array::from_fn(|slot| slot as u16),
             free_count: SLOTS,
             current: None,
+            asked_in_vain: Cell::new(false),
         }
     }
 
@@ -282,7 +300,9 @@ impl PacketTransmit for Transmit {
         if self.free_count == 0 {
             self.reclaim();
         }
-        self.free_count > 0 || self.current.is_some()
+        let has_room = self.free_count > 0 || self.current.is_some();
+        self.asked_in_vain.set(!has_room);
+        has_room
     }
 
     fn reserve(&mut self, bytes: usize) -> Option<&mut [u8]> {

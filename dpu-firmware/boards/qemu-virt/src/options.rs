@@ -1,4 +1,5 @@
-//! What the command line asks for: words after the name, by semihosting (`-append` of QEMU).
+//! What the command line asks for: words after the name, by semihosting (`-semihosting-config arg=` of QEMU, one
+//! for the name and one for each word; where there is none, QEMU takes the path for the name, blanks and all).
 //!
 //! ```text
 //!  engine=checked|jit              how programs are run; jit if nothing is said
@@ -42,7 +43,7 @@ impl Options {
     /// Reads them.
     ///
     /// # Panics
-    /// On words that mean nothing: who asked for something must not get something else.
+    /// On words that mean nothing or are too many: who asked for something must not get something else.
     pub(crate) fn read() -> Options {
         let mut options = Options {
             execution: ExecutionConfig {
@@ -54,7 +55,7 @@ impl Options {
             exercise: false,
         };
         let Ok(arguments) = args::<LINE_BYTES>() else {
-            return options;
+            panic!("the command line cannot be had, or is longer than {LINE_BYTES} bytes");
         };
         for word in (&arguments).skip(1) {
             options.take(word.expect("the command line is text"));

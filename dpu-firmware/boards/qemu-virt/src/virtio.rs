@@ -91,8 +91,8 @@ pub(crate) fn find(kind: DeviceType) -> Option<Found> {
     let found = free.find_map(|slot| {
         let at = core::ptr::with_exposed_provenance_mut(map::VIRTIO + slot * map::VIRTIO_BYTES);
         let header = NonNull::<VirtIOHeader>::new(at)?;
-        // SAFETY: a transport is there for good, and mapped, and has no driver. One of another kind
-        // is dropped with nothing written.
+        // SAFETY: a transport is there for good, and mapped, and has no driver. One of another kind is
+        // reset when it is dropped, which nobody minds: those that are in use were left out above.
         let transport = unsafe { MmioTransport::new(header, map::VIRTIO_BYTES) }.ok()?;
         let is_it = transport.device_type() == kind;
         is_it.then_some(Found { transport, slot })
