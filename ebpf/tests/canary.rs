@@ -33,6 +33,7 @@ const CONTEXT: ContextLayout = ContextLayout {
 
 const ARGS_BYTES: u32 = 64;
 const DATA_BYTES: u32 = 24;
+const SCRATCH_BYTES: u32 = STACK_BYTES as u32;
 const LOOKUP: u32 = 1;
 const COPY: u32 = 17;
 
@@ -114,11 +115,16 @@ const WITNESSES: [(Rule, &str); Rule::ALL.len()] = [
     (Rule::Value,
         "stdw [r10-8], 6; lddw r1, map 0; mov r2, r10; add r2, -8; call 1; jeq r0, 0, out; mov r1, r10; \
          add r1, -16; mov r2, r0; add r2, 9; mov r3, 8; call 17; ldxdw r0, [r10-16]; exit; out: mov r0, 0; exit"),
+    // A number is copied to where an address was put aside: the stack is what comes behind scratch.
+    (Rule::Tag,
+        "lddw r6, scratch+0; ldxw r8, [r1+40]; stxdw [r6+4088], r8; stxdw [r10-8], r6; lddw r7, 0x100000000; \
+         mov r1, r6; add r1, r7; mov r2, r6; mov r3, 4096; call 17; ldxdw r1, [r10-8]; ldxdw r0, [r1]; exit"),
 ];
 
 fn environment() -> Environment {
     let header = ImageHeader {
         args_max: ARGS_BYTES,
+        scratch_bytes: SCRATCH_BYTES,
         ..ImageHeader::default()
     };
     Environment::new(&header, CONTEXT, &SIGNATURES)
@@ -129,7 +135,7 @@ fn environment() -> Environment {
 fn prove(text: &str) -> Option<Verified> {
     let slots = asm::assemble(&text.replace(';', "\n")).expect("it assembles");
     let resources = Resources {
-        scratch_bytes: 0,
+        scratch_bytes: SCRATCH_BYTES,
         maps: 1,
     };
     let checked = check_with(&slots, &[0], &SPECS, &resources).expect("it passes the check");
@@ -170,12 +176,14 @@ fn run(verified: &Verified, stack: u8) -> Outcome {
     put(40, 200);
     let (args, data) = ([0; ARGS_BYTES as usize], [0; DATA_BYTES as usize]);
     let mut stack = [stack; STACK_BYTES];
+    let mut scratch = [0; SCRATCH_BYTES as usize];
     let mut values = [7; MAP_BYTES as usize];
     let mut memory = Memory::new()
         .with_read(RegionId::Context, &context)
         .with_read(RegionId::Arguments, &args)
         .with_read(RegionId::Data, &data)
         .with_write(map_region(), &mut values)
+        .with_write(RegionId::Scratch, &mut scratch)
         .with_write(RegionId::Stack, &mut stack);
     let mut state = State::start_verified(verified, EntryKind::Scan, 1000).expect("it has one");
     let (program, plan) = (verified.program(), verified.plan());

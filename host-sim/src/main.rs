@@ -1,6 +1,6 @@
 //! `host-sim`: the Outboard agent on a laptop.
 
-use std::io::stdout;
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Board(args) => bare_metal::command(&args, &interrupt, &mut out)
             .map_err(|error| (Exit::Failed, error.to_string())),
-        Command::Demo(args) if args.on == OnArg::Board => on_board::boot_for(&args)
+        Command::Demo(args) if args.on == OnArg::Board => on_board::boot_for(&args, &interrupt)
             .map_err(|sentence| (Exit::Failed, sentence))
             .and_then(|boot| {
                 let open = |spec: &_| on_board::open(spec, &boot);
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(exit: Exit, sentence: &str) -> ExitCode {
-    eprintln!("host-sim: {sentence}");
+    // Who reads it may be gone, and the exit status says it too.
+    let _ = writeln!(stderr(), "host-sim: {sentence}");
     exit.into()
 }

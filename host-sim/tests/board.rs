@@ -60,7 +60,7 @@ fn config(disk: &Path) -> MachineConfig {
         firmware: firmware(),
         qemu: None,
         disk: disk.to_owned(),
-        snapshot: false,
+        read_only: false,
         block_bytes: 4096,
         further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

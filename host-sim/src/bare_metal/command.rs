@@ -57,7 +57,7 @@ pub fn command(
         firmware,
         qemu: args.boot.qemu.clone(),
         disk,
-        snapshot: false,
+        read_only: false,
         block_bytes: args.block_bytes,
         further: further(args).collect(),
         listen: args.listen,

@@ -48,7 +48,7 @@ pub struct MachineConfig {
     /// The file with the blocks of namespace 1.
     pub disk: PathBuf,
     /// Whether all disk images are opened for reading alone, and writes are refused.
-    pub snapshot: bool,
+    pub read_only: bool,
     /// Bytes of a block of namespace 1.
     pub block_bytes: u32,
     /// Further namespaces, numbered from 2: the file with the blocks, and bytes of a block.
@@ -309,7 +309,7 @@ fn namespaces(config: &MachineConfig) -> impl Iterator<Item = QemuNamespace> {
     let further = config.further.iter().cloned();
     let all = iter::once((config.disk.clone(), config.block_bytes)).chain(further);
     let access = FileAccess {
-        read_only: config.snapshot,
+        read_only: config.read_only,
         direct: false,
     };
     all.map(move |(path, block_bytes)| QemuNamespace {
@@ -472,7 +472,7 @@ mod tests {
             firmware: "firmware".into(),
             qemu: None,
             disk: disk.into(),
-            snapshot: false,
+            read_only: false,
             block_bytes: 4096,
             further: Vec::new(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -500,7 +500,7 @@ mod tests {
         drop(locks);
         // Many may read.
         let reading = MachineConfig {
-            snapshot: true,
+            read_only: true,
             ..config(disk.path())
         };
         let _first = lock_all(&reading).unwrap();

@@ -16,14 +16,17 @@ use ebpf::Isolation;
 use super::client_world::{ClientWorld, Surroundings};
 use super::command::WorldSpec;
 use super::world::WireCounters;
-use crate::bare_metal::{BoardMachine, MachineConfig, firmware};
+use crate::bare_metal::{BoardMachine, MachineConfig, MachineError, firmware};
 use crate::cli::DemoArgs;
+use crate::interrupt::Interrupt;
 
 /// What is booted.
 #[derive(Clone, Debug)]
 pub struct Boot {
     firmware: PathBuf,
     qemu: Option<PathBuf>,
+    /// Ends the wait for it.
+    interrupt: Interrupt,
 }
 
 /// What the arguments say is booted; built if need be.
@@ -31,7 +34,7 @@ pub struct Boot {
 /// # Errors
 ///
 /// A sentence: there is no firmware, or something was asked for that the board does not have.
-pub fn boot_for(args: &DemoArgs) -> Result<Boot, String> {
+pub fn boot_for(args: &DemoArgs, interrupt: &Interrupt) -> Result<Boot, String> {
     if !args.rtt.is_zero() || !args.drive_latency.is_zero() {
         return Err(
             "--rtt and --drive-latency are the simulator's: not with --on board".to_owned(),
@@ -40,6 +43,7 @@ pub fn boot_for(args: &DemoArgs) -> Result<Boot, String> {
     Ok(Boot {
         firmware: firmware(args.boot.firmware.as_deref()).map_err(|error| error.to_string())?,
         qemu: args.boot.qemu.clone(),
+        interrupt: interrupt.clone(),
     })
 }
 
@@ -61,7 +65,7 @@ pub fn open(spec: &WorldSpec, boot: &Boot) -> Result<ClientWorld<Counted, Board>
         firmware: boot.firmware.clone(),
         qemu: boot.qemu.clone(),
         disk: spec.database.clone(),
-        snapshot: true,
+        read_only: true,
         block_bytes: spec.placement.block_bytes,
         further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -69,7 +73,15 @@ pub fn open(spec: &WorldSpec, boot: &Boot) -> Result<ClientWorld<Counted, Board>
         show: false,
     };
     let mut machine = BoardMachine::start(&config).map_err(sentence)?;
-    machine.wait(&|| true).map_err(sentence)?;
+    let interrupted = || boot.interrupt.requested();
+    machine
+        .wait(&|| !interrupted())
+        .map_err(|error| match error {
+            MachineError::Silent(_) if interrupted() => {
+                "interrupted while the board starts".to_owned()
+            }
+            error => error.to_string(),
+        })?;
     let stream = TcpStream::connect(machine.address()).map_err(sentence)?;
     stream.set_nodelay(true).map_err(sentence)?;
     let wire = Rc::default();

@@ -14,7 +14,7 @@ fn what_is_missing_is_said_in_a_sentence() {
         firmware: env::current_exe().unwrap(),
         qemu: Some("/nowhere/qemu".into()),
         disk: disk.path().to_owned(),
-        snapshot: false,
+        read_only: false,
         block_bytes: 4096,
         further: Vec::new(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

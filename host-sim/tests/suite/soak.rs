@@ -268,7 +268,7 @@ impl<'a> Worker<'a> {
             let key = self.random.below(KEYS * 3);
             let args = BpfkvGetArgs { key, root: 0 }.to_bytes();
             let called = life.client.call(life.lookup, &args);
-            if key % 3 == 0 {
+            if key.is_multiple_of(3) {
                 assert_eq!(called.unwrap().reply, bpfkv::value(key));
             } else {
                 assert_eq!(refusal(called), Some(Status::ProgramErrno), "key {key}");

@@ -17,6 +17,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::string::String;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
@@ -31,6 +33,9 @@ use super::{Buffers, Finished, Store, StoreError, StoreOp, Submitted};
 
 /// Reads served inline between two calls of [`Store::kick`].
 const INLINE_READS_PER_TURN: usize = 32;
+
+/// How long a file may stay locked that somebody has just let go of.
+const LETTING_GO: Duration = Duration::from_millis(500);
 
 /// Most bytes of zeroes written at a time where no hole can be punched.
 const ZEROES_BYTES: u64 = 256 * 1024;
@@ -149,7 +154,7 @@ impl FileStore {
     }
 
     /// Opens a file and locks it against other users, without making a store of it; the file and its
-    /// size.
+    /// size. Waits half a second for a lock.
     ///
     /// # Errors
     ///
@@ -167,10 +172,15 @@ impl FileStore {
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        match flock(&file, lock) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { path: name }),
-            Err(error) => return Err(failed(error.into())),
+        // A process that was killed has its last reads and writes behind it before its lock goes.
+        let until = Instant::now() + LETTING_GO;
+        loop {
+            match flock(&file, lock) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(LETTING_GO / 50),
+                Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { path: name }),
+                Err(error) => return Err(failed(error.into())),
+            }
         }
         // The end of a block device is its size, which its metadata does not tell.
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
