@@ -458,9 +458,15 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             let sent =
                 self.driver
                     .submit(self.now_us, QUEUE, wanted.operation, wanted.transfer, token);
-            if let Err((_, transfer)) = sent {
+            if let Err((why, transfer)) = sent {
                 self.invocations[invocation].unwant(wanted.part, transfer);
-                return false;
+                if !why.lasts() {
+                    return false;
+                }
+                // After a reset the drive has other namespaces; the program sees −EIO.
+                self.counters.drive_errors += 1;
+                self.invocations[invocation].fail();
+                return true;
             }
             self.counters.program_reads += 1;
         }

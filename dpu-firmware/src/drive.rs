@@ -3,7 +3,9 @@
 //! Requests queue by connection and connections take turns, one command each. A read waits
 //! for its pages here, holding nothing; a write brought its own.
 
-use nvme_model::driver::{Completion, DriverState, Error, FailReason, NamespaceId, Operation};
+use nvme_model::driver::{
+    Completion, DriverState, Error, FailReason, NamespaceId, Operation, Rejected,
+};
 use nvme_model::memory::{PageList, Transfer};
 use nvme_model::seam::{Device, PAGE_BYTES};
 use nvme_model::spec::StatusType;
@@ -88,6 +90,18 @@ pub(crate) enum Submitted {
     Later,
     /// Its connection holds its share of what it needs; others may get on.
     Passed,
+    /// Never: the drive has nothing that it fits.
+    Never(Rejected),
+}
+
+impl Submitted {
+    const fn of(why: Rejected) -> Submitted {
+        if why.lasts() {
+            Submitted::Never(why)
+        } else {
+            Submitted::Later
+        }
+    }
 }
 
 /// Flushes of one namespace: those at the drive and those that came later.
@@ -307,7 +321,9 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             DriverState::Failed(_) => return self.fail_waiting(),
             _ => return,
         }
-        self.submit_flushes();
+        while let Some((gate, why)) = self.submit_flushes() {
+            self.turn_flushes_away(gate, why);
+        }
         let mut passed_over = 0;
         while passed_over < self.wants_drive.len() {
             let Some(slot) = self.wants_drive.pop() else {
@@ -345,6 +361,11 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
                     self.requests.advance(request, Event::Submitted);
                     self.wants_drive_again(index);
                 }
+                Submitted::Never(why) => {
+                    self.connections[index].drive.pop(&mut self.requests);
+                    self.turn_away(request, why);
+                    self.wants_drive_again(index);
+                }
             }
         }
     }
@@ -353,6 +374,18 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
         if !self.connections[index].drive.is_empty() {
             self.wants_drive.push(index.0);
         }
+    }
+
+    /// Answers a request that the drive will never take. It fitted when its object was opened: after a
+    /// reset the drive has other namespaces.
+    fn turn_away(&mut self, request: RequestIndex, why: Rejected) {
+        self.counters.drive_errors += 1;
+        let status = match why {
+            Rejected::NoSuchNamespace => Status::NoSuchNamespace,
+            Rejected::OutOfRange => Status::OutOfRange,
+            _ => Status::DriveError,
+        };
+        self.refuse(request, status, ErrorBody::other(format_args!("{why}")));
     }
 
     /// Pages that reads may take: what is free beyond what byte credits are promised.
@@ -394,9 +427,9 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
                 self.shares.read_pages.took(held, count);
                 Submitted::Yes
             }
-            Err(pages) => {
+            Err((why, pages)) => {
                 self.pages.give(pages);
-                Submitted::Later
+                Submitted::of(why)
             }
         }
     }
@@ -427,9 +460,9 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
         };
         match self.send(request, operation, transfer) {
             Ok(()) => Submitted::Yes,
-            Err(pages) => {
+            Err((why, pages)) => {
                 self.requests[request].pages = pages;
-                Submitted::Later
+                Submitted::of(why)
             }
         }
     }
@@ -443,7 +476,7 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
         request: RequestIndex,
         operation: Operation,
         transfer: Transfer,
-    ) -> Result<(), PageList> {
+    ) -> Result<(), (Rejected, PageList)> {
         let token = Token::Request {
             number: request.0,
             part: 0,
@@ -454,17 +487,15 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             .submit(self.now_us, QUEUE, operation, transfer, token)
         {
             Ok(()) => Ok(()),
-            Err((_, Transfer::Pages { pages, .. })) => Err(pages),
-            Err(_) => Err(PageList::new()),
+            Err((why, Transfer::Pages { pages, .. })) => Err((why, pages)),
+            Err((why, _)) => Err((why, PageList::new())),
         }
     }
 
-    fn submit_flushes(&mut self) {
-        if self.flushes.waiting == 0 {
-            return;
-        }
-        if self.commands_free() == 0 {
-            return;
+    /// Sends flushes; ends at the first gate whose flush the drive will never take.
+    fn submit_flushes(&mut self) -> Option<(usize, Rejected)> {
+        if self.flushes.waiting == 0 || self.commands_free() == 0 {
+            return None;
         }
         for (at, gate) in self.flushes.gates.iter_mut().enumerate() {
             if gate.busy || gate.waiting.is_empty() || self.driver.free_slots(QUEUE) == 0 {
@@ -477,13 +508,29 @@ impl<D: Device, N: PacketDevice, B: Board> Agent<D, N, B> {
             let sent = self
                 .driver
                 .submit(self.now_us, QUEUE, operation, Transfer::None, token);
-            if sent.is_ok() {
-                gate.busy = true;
-                gate.at_drive = core::mem::take(&mut gate.waiting);
-                self.flushes.waiting -= gate.at_drive.len();
-                self.counters.flushes_sent += 1;
-                self.counters.flushes_joined += gate.at_drive.len() as u64;
+            match sent {
+                Ok(()) => {
+                    gate.busy = true;
+                    gate.at_drive = core::mem::take(&mut gate.waiting);
+                    self.flushes.waiting -= gate.at_drive.len();
+                    self.counters.flushes_sent += 1;
+                    self.counters.flushes_joined += gate.at_drive.len() as u64;
+                }
+                Err((why, _)) if why.lasts() => return Some((at, why)),
+                Err(_) => {}
             }
+        }
+        None
+    }
+
+    fn turn_flushes_away(&mut self, gate: usize, why: Rejected) {
+        let Some(gate) = self.flushes.gates.get_mut(gate) else {
+            return;
+        };
+        let mut members = core::mem::take(&mut gate.waiting);
+        self.flushes.waiting -= members.len();
+        while let Some(request) = members.pop(&mut self.requests) {
+            self.turn_away(request, why);
         }
     }
 

@@ -30,12 +30,18 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::over(1)
+    }
+
+    /// Over one of two namespaces that are alike.
+    fn over(namespace: u32) -> Bench {
         let chain = programs::chase::build(CELLS, BLOCK_BYTES, 9);
         let mut disk = vec![0; (BLOCKS * u64::from(BLOCK_BYTES)) as usize];
         disk[..chain.len()].copy_from_slice(&chain);
-        let store = MemoryStore::from_bytes(disk);
+        let store = || MemoryStore::from_bytes(disk.clone());
+        let alike = || NamespaceConfig::new(store(), BLOCK_BYTES);
         let model = ModelConfig {
-            namespaces: vec![NamespaceConfig::new(store, BLOCK_BYTES)],
+            namespaces: vec![alike(), alike()],
             queues: 1,
             ready_timeout_500ms: 4,
             read_latency_us: 80,
@@ -46,7 +52,7 @@ impl Bench {
         let mut world = World::new(model, TINY, 3);
         let mut peer = world.connect();
         let open = OpenRequest {
-            namespace: 1,
+            namespace,
             offset: 0,
             length: None,
         };
@@ -161,6 +167,43 @@ fn attach(world: &mut World, peer: &mut Peer, object: u32) -> u32 {
         .decode::<AttachRequest>()
         .expect("a reply")
         .instance
+}
+
+/// After a reset a namespace may be gone. Whoever waits for it is told, and nobody waits behind him.
+#[test]
+fn a_namespace_that_is_gone_after_a_reset_is_told_of() {
+    let mut bench = Bench::over(2);
+    bench.fault(Commands::Io, When::Nth(3), Fault::Fatal);
+    bench.world.agent.device_mut().faults_mut().detached = 1;
+    // Of these some are at the drive when it fails, and some wait.
+    let tickets: Vec<Ticket> = (0..2).flat_map(|_| bench.one_of_each()).collect();
+    let statuses = bench.statuses(&tickets, MINUTE_US);
+    for (at, status) in statuses.iter().enumerate() {
+        let is_call = at % 4 == 3;
+        assert!(
+            match *status {
+                Status::NoSuchNamespace | Status::DriveError | Status::OutcomeUnknown => true,
+                // The program gives back that it could not read.
+                Status::ProgramErrno => is_call,
+                _ => false,
+            },
+            "{at}: {status:?}"
+        );
+    }
+    let later = bench.one_of_each();
+    let gone = Status::NoSuchNamespace;
+    assert_eq!(
+        bench.statuses(&later, MINUTE_US),
+        [gone, gone, gone, Status::ProgramErrno]
+    );
+    bench.holds_nothing();
+    // The other one is there, for others.
+    let open = OpenRequest {
+        namespace: 1,
+        offset: 0,
+        length: None,
+    };
+    bench.peer.must(&mut bench.world, &open, &[]);
 }
 
 /// A command that nobody can abort costs a reset, and everything under way is done again.

@@ -173,6 +173,23 @@ pub enum Rejected {
     Unsupported,
 }
 
+impl Rejected {
+    /// True if the operation will be rejected again however often it is tried, until the drive is
+    /// another.
+    #[must_use]
+    pub const fn lasts(self) -> bool {
+        match self {
+            Rejected::NotRunning | Rejected::Failed(_) | Rejected::QueueFull => false,
+            Rejected::NoSuchQueue
+            | Rejected::NoSuchNamespace
+            | Rejected::BadLength
+            | Rejected::OutOfRange
+            | Rejected::BadTransfer
+            | Rejected::Unsupported => true,
+        }
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -98,6 +98,9 @@ pub struct FaultPlan {
     pub stuck_ready: bool,
     /// The device is not on the bus. When it comes back it has lost power.
     pub gone: bool,
+    /// So many of the last namespaces are not attached to the controller, as by a command of
+    /// another one's (Base §5.20).
+    pub detached: usize,
     /// PERST# does not end what keeps the device stuck or off the bus, as it does else.
     pub beyond_reset: bool,
 }
@@ -117,6 +120,7 @@ impl FaultPlan {
             injected: 0,
             stuck_ready: false,
             gone: false,
+            detached: 0,
             beyond_reset: false,
         }
     }
@@ -143,6 +147,7 @@ impl FaultPlan {
         self.rules.clear();
         self.stuck_ready = false;
         self.gone = false;
+        self.detached = 0;
         self.beyond_reset = false;
     }
 

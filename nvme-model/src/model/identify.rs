@@ -136,7 +136,7 @@ impl Controller {
             return Err(refuse(StatusCode::INVALID_NAMESPACE_OR_FORMAT));
         }
         let mut list = NamespaceList::default();
-        let ids = (after + 1..=self.namespaces.len() as u32).take(NAMESPACE_LIST_ENTRIES);
+        let ids = (after + 1..=self.attached() as u32).take(NAMESPACE_LIST_ENTRIES);
         list.ids
             .iter_mut()
             .zip(ids)

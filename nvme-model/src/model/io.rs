@@ -70,11 +70,17 @@ impl Controller {
         }
     }
 
+    /// How many namespaces are attached: the first ones.
+    #[inline]
+    pub(super) fn attached(&self) -> usize {
+        self.namespaces.len().saturating_sub(self.faults.detached)
+    }
+
     /// The namespace index of an NSID (Base §3.2.1): there are as many as NN says.
     #[inline]
     pub(super) fn namespace_index(&self, id: u32) -> Result<usize, Status> {
         match (id as usize).checked_sub(1) {
-            Some(index) if index < self.namespaces.len() => Ok(index),
+            Some(index) if index < self.attached() => Ok(index),
             _ => Err(refuse(StatusCode::INVALID_NAMESPACE_OR_FORMAT)),
         }
     }
