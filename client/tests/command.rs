@@ -269,7 +269,7 @@ fn errors_are_sentences_and_have_their_codes() {
         .port();
     let address = format!("127.0.0.1:{port}");
     let wanted = format!(
-        "outboard: cannot reach an agent at {address}: connection refused. Is `host-sim serve` running?"
+        "outboard: cannot reach an agent at {address}: connection refused. Is `host-sim serve` or `host-sim board` running?"
     );
     failed(run(&address, &["info"], b""), 3, &wanted);
 }

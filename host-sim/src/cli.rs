@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
+use nvme_model::limits::NAMESPACES_MAX;
 
 use dpu_firmware::execution::{EngineKind, ExecutionConfig};
 use ebpf::Isolation;
@@ -57,8 +58,8 @@ Exit status:
   1    it could not be done; a sentence on standard error says why
   2    the command line cannot be understood
   3    it was done, and an answer was wrong
-  130  interrupted by Ctrl-C or SIGTERM; `serve`, which ends in no other way, finishes what it
-       accepted, flushes, and ends with 0. A second one ends anything at once, with 130
+  130  interrupted by Ctrl-C or SIGTERM; `serve` and `board`, which end in no other way, finish what
+       they accepted, flush, and end with 0. A second one ends anything at once, with 130
 
 Results go to standard output, progress and messages to standard error.";
 
@@ -469,6 +470,21 @@ pub struct DemoArgs {
     pub quiet: bool,
 }
 
+/// Holds namespaces that were given by file to how many an agent serves, the first one among them.
+///
+/// # Errors
+///
+/// A sentence: there are more.
+pub fn check_namespaces(further: &[NamespaceArg]) -> Result<(), String> {
+    if further.len() < NAMESPACES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "{} namespaces are more than an agent serves, which is {NAMESPACES_MAX}",
+        further.len() + 1
+    ))
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogArg {
@@ -714,6 +730,20 @@ mod tests {
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn more_namespaces_than_an_agent_serves_are_refused() {
+        let further = |count| {
+            let one = NamespaceArg {
+                path: "disk.img".into(),
+                block_bytes: None,
+            };
+            check_namespaces(&vec![one; count])
+        };
+        assert_eq!(further(15), Ok(()));
+        let sentence = "17 namespaces are more than an agent serves, which is 16";
+        assert_eq!(further(16), Err(sentence.to_owned()));
     }
 
     fn demo(line: &str) -> DemoArgs {

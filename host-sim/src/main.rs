@@ -23,8 +23,13 @@ fn main() -> ExitCode {
             .map_err(|sentence| (Exit::Failed, sentence))
             .and_then(|boot| {
                 let open = |spec: &_| on_board::open(spec, &boot);
-                demo::command(&args, &interrupt, &mut out, open)
-                    .map_err(|error| (error.exit(), error.to_string()))
+                demo::command(&args, &interrupt, &mut out, open).map_err(|error| {
+                    let exit = match interrupt.requested() {
+                        true => Exit::Interrupted,
+                        false => error.exit(),
+                    };
+                    (exit, error.to_string())
+                })
             }),
         Command::Demo(args) => demo::command(&args, &interrupt, &mut out, simulated::open)
             .map_err(|error| (error.exit(), error.to_string())),

@@ -23,7 +23,7 @@ use nvme_model::model::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::board::{Led, SimulatedBoard};
-use crate::cli::{Exit, NvmeArg, ServeArgs};
+use crate::cli::{Exit, NvmeArg, ServeArgs, check_namespaces};
 use crate::clock::Clock;
 use crate::drive::{Drive, DriveConfig};
 use crate::interrupt::Interrupt;
@@ -82,6 +82,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// They are too many.
+    #[error("{0}")]
+    Namespaces(String),
     /// Something that only the model can.
     #[error("{0} is for the model; leave it out, or use --nvme model")]
     ModelOnly(&'static str),
@@ -97,6 +100,12 @@ pub enum ServeError {
         DRAIN_US / 1_000_000
     )]
     Unanswered,
+    /// The drive did not end.
+    #[error(
+        "the drive did not flush and stop within {} s: what was not flushed may be missing in the files",
+        DRAIN_US / 1_000_000
+    )]
+    Unflushed,
     /// Waiting failed.
     #[error("cannot wait for sockets: {0}")]
     Wait(io::Error),
@@ -115,6 +124,7 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, ServeError> {
+    check_namespaces(&args.namespace).map_err(ServeError::Namespaces)?;
     match args.nvme {
         NvmeArg::Model => over(args, model(args)?, interrupt, out),
         NvmeArg::Qemu => over(args, qemu(args)?, interrupt, out),
@@ -521,9 +531,7 @@ fn finish(machine: &mut impl Machine, clock: &Clock) -> Result<Exit, ServeError>
             return Err(failed(machine, why));
         }
         if clock.now_us() > until_us {
-            return Err(ServeError::Drive(
-                "it did not flush and stop in time".to_string(),
-            ));
+            return Err(ServeError::Unflushed);
         }
         machine.pass(clock.now_us())?;
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::firmware::{FirmwareError, firmware};
 use super::log::say;
 use super::machine::{BoardMachine, MachineConfig, MachineError};
-use crate::cli::{BoardArgs, Exit};
+use crate::cli::{BoardArgs, Exit, check_namespaces};
 use crate::interrupt::Interrupt;
 
 /// Bytes of the disk image that is made where none is named.
@@ -29,6 +29,9 @@ pub enum BoardError {
     /// There is no machine, or it ended.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// They are too many.
+    #[error("{0}")]
+    Namespaces(String),
     /// A disk image cannot be made.
     #[error("cannot make a disk image: {0}; name one by --disk")]
     Scratch(io::Error),
@@ -47,6 +50,7 @@ pub fn command(
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Exit, BoardError> {
+    check_namespaces(&args.namespace).map_err(BoardError::Namespaces)?;
     let firmware = match firmware(args.boot.firmware.as_deref()) {
         // Ctrl-C at a terminal goes to a whole group, and so to cargo too.
         Err(FirmwareError::NotBuilt(_)) if interrupt.requested() => return Ok(Exit::Interrupted),

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::log::{Elf, NotFirmware, say};
 use crate::qemu::process::{self, QemuError};
@@ -287,7 +287,7 @@ impl BoardMachine {
 
     fn stop_within(mut self, time: Duration) -> Result<(), MachineError> {
         // It fails only if it has ended already.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        process::end_group(&self.child, Signal::TERM);
         let ended = self.ended(time);
         ended.map(drop).ok_or(MachineError::Killed(time))
     }
@@ -296,7 +296,7 @@ impl BoardMachine {
 impl Drop for BoardMachine {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
-        let _ = self.child.kill();
+        process::end_group(&self.child, Signal::KILL);
         let _ = self.child.wait();
         for reader in self.readers.drain(..) {
             let _ = reader.join();

@@ -10,7 +10,7 @@ use dpu_firmware::execution::{EngineKind, ExecutionConfig};
 use super::plan::{PlanError, plan};
 use super::run::{ROUNDS, RunError, Setup, Worlds, run};
 use super::world::World;
-use crate::cli::{DemoArgs, Exit};
+use crate::cli::{DemoArgs, Exit, OnArg};
 use crate::dataset::{DatasetError, Placement, snapshot};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
@@ -159,6 +159,7 @@ pub fn command<W: World>(
         rtt: args.rtt,
         drive_latency: args.drive_latency,
         engine: spec.execution.engine.name(),
+        emulated: args.on == OnArg::Board,
         outcome,
     };
     let text = if args.json {

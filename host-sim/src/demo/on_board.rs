@@ -17,7 +17,7 @@ use super::client_world::{ClientWorld, Surroundings};
 use super::command::WorldSpec;
 use super::world::WireCounters;
 use crate::bare_metal::{BoardMachine, MachineConfig, MachineError, firmware};
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, EngineArg};
 use crate::interrupt::Interrupt;
 
 /// What is booted.
@@ -39,6 +39,9 @@ pub fn boot_for(args: &DemoArgs, interrupt: &Interrupt) -> Result<Boot, String> 
         return Err(
             "--rtt and --drive-latency are the simulator's: not with --on board".to_owned(),
         );
+    }
+    if args.execution.engine == EngineArg::Interpreter {
+        return Err("the board has no such engine: use --engine jit or checked".to_owned());
     }
     Ok(Boot {
         firmware: firmware(args.boot.firmware.as_deref()).map_err(|error| error.to_string())?,

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use nvme_model::model::{ModelError, OpenError};
 use nvme_model::pci::PciError;
 use rustix::fs::MemfdFlags;
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process_group, set_parent_process_death_signal,
+};
 
 use super::device::{FileAccess, QemuNamespace};
 
@@ -258,9 +260,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         // It has nothing to tidy up: memory and socket are descriptors, and what the drive was told to
         // flush is flushed. Both calls fail only if it has ended already.
-        let _ = self.child.kill();
+        end_group(&self.child, Signal::KILL);
         let _ = self.child.wait();
     }
+}
+
+/// Signals a child with a group of its own, and whatever it started: QEMU may be a script's. It fails only
+/// if all have ended.
+pub(crate) fn end_group(child: &Child, signal: Signal) {
+    let _ = kill_process_group(Pid::from_child(child), signal);
 }
 
 /// Has the kernel kill the process when the thread that starts it ends, in whatever way.

@@ -10,6 +10,10 @@ use super::number::{bytes, microseconds, plain, whole};
 use crate::demo::calibration::{Bound, Cost, EngineCost};
 use crate::demo::run::{Outcome, WayOutcome};
 
+/// What there is to say of figures of an emulated machine.
+const EMULATED: &str =
+    "on bare metal in QEMU, whose processor is emulated: the answers count, not the figures";
+
 /// The part of the expected ratio that pushdown is meant to reach.
 pub const SHARE_WANTED: f64 = 0.85;
 
@@ -32,6 +36,8 @@ pub struct DemoReport {
     pub drive_latency: Duration,
     /// What ran the programs.
     pub engine: &'static str,
+    /// It ran on an emulated processor: times say nothing.
+    pub emulated: bool,
     /// What was measured.
     pub outcome: Outcome,
 }
@@ -129,8 +135,11 @@ impl DemoReport {
         }
         put("depth", json!(depth));
         put("ratio", json!(self.outcome.ratio()));
-        put("expected_ratio", json!(calibration.expected_ratio()));
-        put("share_of_expected", json!(self.share()));
+        put("emulated", json!(self.emulated));
+        if !self.emulated {
+            put("expected_ratio", json!(calibration.expected_ratio()));
+            put("share_of_expected", json!(self.share()));
+        }
         put("reads_per_lookup", json!(calibration.reads));
         for (place, cost) in [
             ("alone", calibration.alone),
@@ -202,13 +211,12 @@ impl DemoReport {
             r.p99_us,
             fewer(p.p99_us, r.p99_us),
         );
-        format!(
-            "{}\n{table}\n{}\n{}\n{}",
-            self.heading(),
-            self.engines(),
-            self.expectation(),
-            self.verdict()
-        )
+        let cost = if self.emulated {
+            EMULATED.to_owned()
+        } else {
+            format!("{}\n{}", self.engines(), self.expectation())
+        };
+        format!("{}\n{table}\n{cost}\n{}", self.heading(), self.verdict())
     }
 
     fn heading(&self) -> String {
@@ -365,6 +373,7 @@ mod tests {
             rtt: Duration::from_micros(100),
             drive_latency: Duration::ZERO,
             engine: "interpreter",
+            emulated: false,
             outcome: Outcome {
                 pushdown: way(1_000_000, 1000, 250_000),
                 remote: way(2_000_000, 3000, 12_600_000),
@@ -409,6 +418,20 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(text.ends_with("all 1000 records of both ways are what SQLite says they are"));
+    }
+
+    #[test]
+    fn figures_of_an_emulated_machine_are_no_verdict() {
+        let report = DemoReport {
+            emulated: true,
+            ..report()
+        };
+        let text = report.to_text();
+        assert!(text.contains("is emulated: the answers count"), "{text}");
+        assert!(!text.contains("expected ratio"), "{text}");
+        let json = report.to_json();
+        assert_eq!(json["emulated"], true);
+        assert!(json.get("expected_ratio").is_none(), "{json}");
     }
 
     #[test]

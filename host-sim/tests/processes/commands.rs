@@ -341,7 +341,10 @@ fn an_agent_that_is_not_there_is_named() {
         &["info"],
         &format!("cannot reach an agent at {address}: connection refused"),
     );
-    nobody(&["stats"], "Is `host-sim serve` running?");
+    nobody(
+        &["stats"],
+        "Is `host-sim serve` or `host-sim board` running?",
+    );
     let elsewhere = ["info", "--agent", "no-such-host.invalid"];
     nobody(
         &elsewhere,

@@ -106,7 +106,7 @@ impl Failure {
         Some(match error {
             error if is_no_address(error) => "--agent takes HOST or HOST:PORT",
             ClientError::Unreachable { .. } => {
-                "Is `host-sim serve` running? Say where with --agent HOST:PORT"
+                "Is `host-sim serve` or `host-sim board` running? Say where with --agent HOST:PORT"
             }
             ClientError::Session(SessionError::Hello(_)) => "Is this an Outboard agent's port?",
             ClientError::Session(SessionError::TimedOut) => {
