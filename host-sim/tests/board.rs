@@ -10,7 +10,7 @@ mod suite;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -56,17 +56,7 @@ fn soak_lasts() -> Duration {
 }
 
 fn config(disk: &Path) -> MachineConfig {
-    MachineConfig {
-        firmware: firmware(),
-        qemu: None,
-        disk: disk.to_owned(),
-        read_only: false,
-        block_bytes: 4096,
-        further: Vec::new(),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        options: Vec::new(),
-        show: false,
-    }
+    MachineConfig::new(firmware(), disk)
 }
 
 #[test]

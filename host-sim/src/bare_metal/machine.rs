@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use super::log::{Elf, NotFirmware, say};
 use crate::qemu::process::{self, QemuError};
 use crate::qemu::{self, FileAccess, QemuNamespace};
+use crate::relay::ANY_LOCAL_PORT;
 
 /// Where the agent is in QEMU's user network, as QEMU writes it.
 const AGENT: &str = "10.0.2.15:7117";
@@ -59,6 +60,25 @@ pub struct MachineConfig {
     pub options: Vec<String>,
     /// Whether the log is shown, on standard error.
     pub show: bool,
+}
+
+impl MachineConfig {
+    /// That firmware with one disk image of 4096-byte blocks, which may be written, on a free port of this
+    /// machine; nothing is said to the firmware, and its log is not shown.
+    #[must_use]
+    pub fn new(firmware: impl Into<PathBuf>, disk: impl Into<PathBuf>) -> MachineConfig {
+        MachineConfig {
+            firmware: firmware.into(),
+            qemu: None,
+            disk: disk.into(),
+            read_only: false,
+            block_bytes: 4096,
+            further: Vec::new(),
+            listen: ANY_LOCAL_PORT,
+            options: Vec::new(),
+            show: false,
+        }
+    }
 }
 
 /// The exception level that the firmware is started at.
@@ -468,17 +488,7 @@ mod tests {
     use super::*;
 
     fn config(disk: &Path) -> MachineConfig {
-        MachineConfig {
-            firmware: "firmware".into(),
-            qemu: None,
-            disk: disk.into(),
-            read_only: false,
-            block_bytes: 4096,
-            further: Vec::new(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            options: Vec::new(),
-            show: false,
-        }
+        MachineConfig::new("firmware", disk)
     }
 
     fn disk(bytes: u64) -> tempfile::NamedTempFile {

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -65,15 +65,11 @@ pub struct Board {
 /// A sentence that says what could not be had.
 pub fn open(spec: &WorldSpec, boot: &Boot) -> Result<ClientWorld<Counted, Board>, String> {
     let config = MachineConfig {
-        firmware: boot.firmware.clone(),
         qemu: boot.qemu.clone(),
-        disk: spec.database.clone(),
         read_only: true,
         block_bytes: spec.placement.block_bytes,
-        further: Vec::new(),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         options: options(spec),
-        show: false,
+        ..MachineConfig::new(&boot.firmware, &spec.database)
     };
     let mut machine = BoardMachine::start(&config).map_err(sentence)?;
     let interrupted = || boot.interrupt.requested();

@@ -1,7 +1,7 @@
 //! A board without what it needs, QEMU, firmware, disk or port: what is said then.
 
 use std::env;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 
 use host_sim::bare_metal::{BoardMachine, MachineConfig};
 
@@ -11,15 +11,8 @@ use crate::suite::files::zeroes;
 fn what_is_missing_is_said_in_a_sentence() {
     let disk = zeroes(1 << 20);
     let base = MachineConfig {
-        firmware: env::current_exe().unwrap(),
         qemu: Some("/nowhere/qemu".into()),
-        disk: disk.path().to_owned(),
-        read_only: false,
-        block_bytes: 4096,
-        further: Vec::new(),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        options: Vec::new(),
-        show: false,
+        ..MachineConfig::new(env::current_exe().unwrap(), disk.path())
     };
     let refusal = |config: &MachineConfig| BoardMachine::start(config).unwrap_err().to_string();
     let said = refusal(&base);
